@@ -1,0 +1,1 @@
+"""Tables, rules, outbox and rendering: no HTTP, no SMTP."""

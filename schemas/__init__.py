@@ -1,0 +1,1 @@
+"""The language spoken on the wire: marshmallow and the standard library only."""
