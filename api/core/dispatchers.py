@@ -1,0 +1,82 @@
+"""The dispatchers that are alive, by heartbeat; what the dead ones held falls due again."""
+
+import os
+import socket
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID
+
+import uuid6
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.orm import Session
+
+from api.core import clock, outbox
+from api.core.models import Dispatcher
+
+#: Seconds between two signs of life.
+BEAT_SECONDS = 5.0
+#: Silent for longer, a dispatcher counts as dead. Its late writes are fenced, should it only have been paused.
+DEAD_AFTER = timedelta(seconds=30)
+
+
+def host() -> str:
+    """Return a name for where process ids mean something: this machine and its pid namespace."""
+    namespace = Path("/proc/self/ns/pid")
+    inode = namespace.stat().st_ino if namespace.exists() else 0
+    return f"{socket.gethostname()}:{inode}"
+
+
+def register(session: Session) -> UUID:
+    """Announce a dispatcher of this process; return its id, which its claims bear as their holder."""
+    now = clock.utcnow()
+    id_: UUID = uuid6.uuid7()
+    session.execute(insert(Dispatcher).values(id=id_, host=host(), pid=os.getpid(), started_at=now, seen_at=now))
+    return id_
+
+
+def beat(session: Session, id_: UUID) -> None:
+    """Give a sign of life, also after having been counted as dead."""
+    now = clock.utcnow()
+    seen = update(Dispatcher).where(Dispatcher.id == id_).values(seen_at=now).returning(Dispatcher.id)
+    if session.execute(seen).first() is None:
+        session.execute(insert(Dispatcher).values(id=id_, host=host(), pid=os.getpid(), started_at=now, seen_at=now))
+
+
+def leave(session: Session, id_: UUID) -> None:
+    """Say goodbye: whatever is still held falls due now."""
+    outbox.recover(session, [id_])
+    session.execute(delete(Dispatcher).where(Dispatcher.id == id_))
+
+
+def bury(session: Session, *, me: UUID) -> int:
+    """Forget dead dispatchers and let what they held fall due; return how many deliveries that were.
+
+    Dead is who has been silent too long, and at once whose process is gone from this very machine; never `me`.
+    """
+    now = clock.utcnow()
+    here = host()
+    dead = [
+        row.id
+        for row in session.execute(select(Dispatcher.id, Dispatcher.host, Dispatcher.pid, Dispatcher.seen_at))
+        if row.id != me and (row.seen_at < now - DEAD_AFTER or (row.host == here and not _runs(row.pid)))
+    ]
+    if not dead:
+        return 0
+    session.execute(delete(Dispatcher).where(Dispatcher.id.in_(dead)))
+    return outbox.recover(session, dead)
+
+
+def alive(session: Session) -> int:
+    """Return how many dispatchers have given a sign of life lately."""
+    seen = select(Dispatcher.id).where(Dispatcher.seen_at >= clock.utcnow() - DEAD_AFTER)
+    return len(session.execute(seen).all())
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
