@@ -1,0 +1,167 @@
+"""A message checked, rendered and frozen, but not stored yet."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import uuid6
+
+from api.core import addresses, clock, policy
+from api.core.claim import Address, Content
+from api.core.errors import BadTemplate, FieldError, Invalid, NotAllowed, UnknownTemplate
+from schemas.vocabulary import RecipientKind
+
+#: Recipients of one notification, all kinds together.
+MAX_RECIPIENTS = 50
+#: Characters of a subject with its prefix: a header line cannot be longer (RFC 5322 §2.1.1), folded it may.
+MAX_SUBJECT = 998
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One envelope recipient and the header it stands in."""
+
+    email: str
+    kind: RecipientKind
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Everything that `notifications.store` makes rows of."""
+
+    id: UUID
+    created_at: datetime
+    content: Content
+    recipients: tuple[Recipient, ...]
+    template_name: str | None
+    template_version: str | None
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    user_id: UUID | None = None
+
+
+def make(
+    *,
+    to: Sequence[Address] = (),
+    cc: Sequence[Address] = (),
+    bcc: Sequence[Address] = (),
+    reply_to: Sequence[Address] = (),
+    sender: Address | None = None,
+    template: str | None = None,
+    data: Mapping[str, Any] | None = None,
+    locale: str | None = None,
+    subject: str | None = None,
+    text: str | None = None,
+    html: str | None = None,
+    tags: Iterable[str] = (),
+    metadata: Mapping[str, Any] | None = None,
+    user_id: UUID | None = None,
+) -> Draft:
+    """Check, render and freeze a message.
+
+    Raises Invalid with a pointer for each wrong field, MissingVariables, BadTemplate, NotAllowed for the sender.
+    """
+    id_: UUID = uuid6.uuid7()
+    now = clock.utcnow()
+    heads = _heads(to=to, cc=cc, bcc=bcc, reply_to=reply_to)
+    recipients = _recipients(heads)
+    origin = _sender(sender)
+    version = None
+    if template is not None:
+        rendered = _render(template, data or {}, locale)
+        version, text, html = rendered.version, rendered.text, rendered.html
+        subject = subject if subject is not None else rendered.subject
+    content = Content(
+        message_id=f"<{id_}@{origin.email.rpartition('@')[2]}>",
+        date=now,
+        sender=origin,
+        to=tuple(heads["to"]),
+        cc=tuple(heads["cc"]),
+        reply_to=tuple(heads["reply_to"]),
+        subject=_subject(subject),
+        text=text,
+        html=html,
+    )
+    return Draft(
+        id=id_,
+        created_at=now,
+        content=content,
+        recipients=recipients,
+        template_name=template,
+        template_version=version,
+        tags=tuple(dict.fromkeys(tags)),
+        metadata=metadata or {},
+        user_id=user_id,
+    )
+
+
+def _heads(**lists: Sequence[Address]) -> dict[str, list[Address]]:
+    """Return the lists with every address in its normal form, each mailbox once in a list."""
+    wrong: list[FieldError] = []
+    heads: dict[str, list[Address]] = {}
+    for name, given in lists.items():
+        normal: dict[str, Address] = {}
+        for index, address in enumerate(given):
+            try:
+                email = addresses.normalise(address.email)
+            except ValueError as error:
+                wrong.append(FieldError(f"/{name}/{index}/email", str(error), "invalid_address"))
+            else:
+                normal.setdefault(addresses.key(email), Address(email, address.name))
+        heads[name] = list(normal.values())
+    if wrong:
+        raise Invalid("Some addresses cannot be written to.", errors=wrong)
+    return heads
+
+
+def _recipients(heads: Mapping[str, Sequence[Address]]) -> tuple[Recipient, ...]:
+    """Return the envelope's recipients: one address counts once, where it stands first."""
+    found: dict[str, Recipient] = {}
+    for kind in RecipientKind:
+        for address in heads[kind.value]:
+            found.setdefault(addresses.key(address.email), Recipient(address.email, kind))
+    if not found:
+        raise Invalid(errors=[FieldError("/to", "At least one recipient in to, cc or bcc.", "required")])
+    if len(found) > MAX_RECIPIENTS:
+        detail = f"At most {MAX_RECIPIENTS} recipients together; these are {len(found)}."
+        raise Invalid(errors=[FieldError("/to", detail, "too_many")])
+    return tuple(found.values())
+
+
+def _sender(given: Address | None) -> Address:
+    rules = policy.current()
+    if given is None:
+        if rules.sender is None:
+            detail = "No sender is configured (POSTROOM_SENDER), so the request must name one."
+            raise Invalid(errors=[FieldError("/from", detail, "required")])
+        return rules.sender
+    try:
+        email = addresses.normalise(given.email)
+    except ValueError as error:
+        raise Invalid(errors=[FieldError("/from/email", str(error), "invalid_address")]) from None
+    if not rules.allows(email):
+        raise NotAllowed(
+            "Mail may not be sent from this address.",
+            errors=[FieldError("/from/email", "Not on the operator's list of senders.", "sender_not_allowed")],
+        )
+    return Address(email, given.name)
+
+
+def _render(template: str, data: Mapping[str, Any], locale: str | None) -> Any:
+    try:
+        return policy.current().library.render(template, data, locale=locale)
+    except UnknownTemplate:
+        detail = "There is no template of this name."
+        raise Invalid(errors=[FieldError("/template", detail, "unknown_template")]) from None
+
+
+def _subject(subject: str | None) -> str:
+    if not subject or subject.isspace():
+        raise Invalid(errors=[FieldError("/subject", "A subject is needed.", "required")])
+    prefix = policy.current().subject_prefix.strip()
+    whole = f"{prefix} {subject}" if prefix else subject
+    if len(whole) > MAX_SUBJECT:
+        raise BadTemplate(errors=[FieldError("/subject", f"Longer than {MAX_SUBJECT} characters.", "too_long")])
+    return whole

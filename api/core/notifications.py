@@ -1,0 +1,94 @@
+"""Notifications: accept, find and follow messages."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+from uuid import UUID
+
+import uuid6
+from flask import current_app
+from sqlalchemy import Select, insert, select
+from sqlalchemy.orm import Session, selectinload
+
+from api.core import addresses, contents, drafts, policy, transports
+from api.core.db import db, transact
+from api.core.drafts import Draft
+from api.core.errors import NotFound
+from api.core.models import ApiKey, Content, Delivery, Notification, Tag
+from schemas.vocabulary import DeliveryStatus, Mode
+
+
+def accept(*, key: ApiKey, **message: Any) -> Notification:
+    """Accept a message for delivery: check, render and freeze it, store it on disk, and wake the dispatcher.
+
+    Takes what `drafts.make` takes, and raises what that raises, and Unavailable; then nothing is stored.
+    """
+    draft = drafts.make(**message)
+    transact(lambda session: store(session, [draft], mode=key.mode))
+    nudge()
+    return get(draft.id, key=key)
+
+
+def store(session: Session, accepted: Iterable[Draft], *, mode: Mode) -> None:
+    """Add the rows of drafts: a notification, its content, and one delivery for each recipient."""
+    for draft in accepted:
+        session.execute(insert(Notification), [_notification(draft, mode)])
+        session.execute(insert(Content), [contents.row(draft.id, draft.content)])
+        session.execute(insert(Delivery), _deliveries(draft, mode))
+        if draft.tags:
+            session.execute(insert(Tag), [{"notification_id": draft.id, "tag": tag} for tag in draft.tags])
+
+
+def nudge() -> None:
+    """Wake the dispatcher of this process, if there is one. A hint: losing it costs one poll, never a mail."""
+    wake: Callable[[], None] | None = current_app.extensions.get("postroom.nudge")
+    if wake is not None:
+        wake()
+
+
+def get(notification_id: UUID, *, key: ApiKey) -> Notification:
+    """Return a notification with its deliveries and their history. Raises NotFound, also for the other mode's."""
+    query = whole().where(Notification.id == notification_id, Notification.mode == key.mode)
+    found = db.session.scalar(query.execution_options(populate_existing=True))
+    if found is None:
+        raise NotFound
+    return found
+
+
+def whole() -> Select[Notification]:
+    """Return the query of notifications with their deliveries and the history of those."""
+    return select(Notification).options(selectinload(Notification.deliveries).selectinload(Delivery.history))
+
+
+def _notification(draft: Draft, mode: Mode) -> dict[str, Any]:
+    return {
+        "id": draft.id,
+        "mode": mode,
+        "created_at": draft.created_at,
+        "template_name": draft.template_name,
+        "template_version": draft.template_version,
+        "subject": draft.content.subject,
+        "message_id": draft.content.message_id,
+        "tags": list(draft.tags),
+        "metadata_": dict(draft.metadata),
+        "user_id": draft.user_id,
+        "purge": False,
+    }
+
+
+def _deliveries(draft: Draft, mode: Mode) -> list[dict[str, Any]]:
+    transport = transports.of(mode)
+    return [
+        {
+            "id": uuid6.uuid7(),
+            "notification_id": draft.id,
+            "position": position,
+            "kind": recipient.kind,
+            "recipient": recipient.email,
+            "recipient_key": addresses.key(recipient.email),
+            "transport": transport,
+            "status": DeliveryStatus.QUEUED,
+            "due_at": draft.created_at,
+            "expires_at": draft.created_at + policy.current().schedule.give_up,
+        }
+        for position, recipient in enumerate(draft.recipients)
+    ]

@@ -1,0 +1,37 @@
+"""The operator's rules that the use-cases go by: made from the settings by `api.app`, once."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from flask import current_app
+
+from api.core import addresses, retry
+from api.core.claim import Address
+from api.core.rendering import Library
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Who may send what to whom, and how often it is tried."""
+
+    sender: Address | None
+    #: Addresses, or domains written `@example.org`; in lower case.
+    allowed_senders: frozenset[str]
+    admin: Address | None
+    welcome: bool
+    subject_prefix: str
+    schedule: retry.Schedule
+    #: How long a claim holds; longer than the deadline of one SMTP transaction.
+    lease: timedelta
+    library: Library
+
+    def allows(self, sender: str) -> bool:
+        """Tell whether mail may go out from this address."""
+        mailbox = addresses.key(sender)
+        return mailbox in self.allowed_senders or "@" + mailbox.rpartition("@")[2] in self.allowed_senders
+
+
+def current() -> Policy:
+    """Return the running app's policy."""
+    policy: Policy = current_app.extensions["postroom.policy"]
+    return policy
