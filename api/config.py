@@ -1,0 +1,248 @@
+"""Every setting: its name in the environment, its default, its meaning. The only module that reads the environment.
+
+A secret may also come from a file: `NAME_FILE` holds the path of a file whose content is the value of `NAME`.
+"""
+
+import ipaddress
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from environs import EnvValidationError, FileAwareEnv
+
+#: Where a setting had another name first, that name is read too.
+ALIASES = {
+    "POSTROOM_SUBJECT_PREFIX": "FLASKY_MAIL_SUBJECT_PREFIX",
+    "POSTROOM_SENDER": "FLASKY_MAIL_SENDER",
+    "POSTROOM_ADMIN": "FLASKY_ADMIN",
+}
+DISPATCH = ("thread", "celery", "none")
+
+
+class ConfigError(Exception):
+    """Settings that cannot be used; each line names one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings, read and checked. Times are in seconds, sizes in bytes."""
+
+    database_url: str = field(default="sqlite:///var/postroom.db", repr=False)
+    public_url: str = "http://127.0.0.1:8000"
+    trusted_hosts: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    sender: str | None = None
+    allowed_senders: tuple[str, ...] = ()
+    admin: str | None = None
+    welcome: bool = True
+    subject_prefix: str = ""
+    templates: str | None = None
+    dispatch: str = "thread"
+    senders: int = 4
+    retry_first: float = 300.0
+    retry_max: float = 14_400.0
+    give_up: float = 432_000.0
+    relay_probe_first: float = 5.0
+    relay_probe_max: float = 300.0
+    grace: float = 20.0
+    max_body: int = 5 * 1024 * 1024
+    mail_server: str = "localhost"
+    mail_port: int = 25
+    mail_use_tls: bool = False
+    mail_use_ssl: bool = False
+    mail_username: str | None = None
+    mail_password: str | None = field(default=None, repr=False)
+    mail_default_sender: str | None = None
+    mail_max_emails: int | None = None
+    mail_ascii_attachments: bool = False
+    mail_debug: bool = False
+    mail_suppress_send: bool = False
+    mail_timeout: float = 60.0
+    mail_deadline: float = 900.0
+    mail_ca_file: str | None = None
+    mail_local_hostname: str | None = None
+
+    def mail(self) -> dict[str, Any]:
+        """Return what Flask-Mail and the transport read from the app's config."""
+        return {
+            "MAIL_SERVER": self.mail_server,
+            "MAIL_PORT": self.mail_port,
+            "MAIL_USE_TLS": self.mail_use_tls,
+            "MAIL_USE_SSL": self.mail_use_ssl,
+            "MAIL_USERNAME": self.mail_username,
+            "MAIL_PASSWORD": self.mail_password,
+            "MAIL_DEFAULT_SENDER": self.mail_default_sender or self.sender,
+            "MAIL_MAX_EMAILS": self.mail_max_emails,
+            "MAIL_ASCII_ATTACHMENTS": self.mail_ascii_attachments,
+            "MAIL_DEBUG": self.mail_debug,
+            "MAIL_SUPPRESS_SEND": self.mail_suppress_send,
+            "MAIL_TIMEOUT": self.mail_timeout,
+            "MAIL_DEADLINE": self.mail_deadline,
+            "MAIL_CA_FILE": self.mail_ca_file,
+            "MAIL_LOCAL_HOSTNAME": self.mail_local_hostname or _hostname(self.public_url),
+        }
+
+
+def read(**given: Any) -> Settings:
+    """Read the settings from the environment, `given` ones first. Raises ConfigError naming every bad one."""
+    env = FileAwareEnv(eager=False, strip_whitespace=True)
+    values: dict[str, Any] = {}
+    try:
+        for name, default in asdict(Settings()).items():
+            variable = name.upper() if name.startswith("mail_") else f"POSTROOM_{name.upper()}"
+            values[name] = _value(env, variable, default)
+        env.seal()
+    except EnvValidationError as error:
+        wrong = error.error_messages
+        lines = (f"{name}: {' '.join(said)}" for name, said in wrong.items()) if isinstance(wrong, Mapping) else wrong
+        raise ConfigError("\n".join(lines)) from None
+    except ValueError as error:  # a *_FILE that cannot be read
+        raise ConfigError(str(error)) from None
+    values.update(given)
+    values = {name: value for name, value in values.items() if value is not None}
+    settings = Settings(**values)
+    if settings.sender is None and settings.mail_default_sender is not None:
+        settings = Settings(**{**values, "sender": settings.mail_default_sender})
+    check(settings)
+    return settings
+
+
+def check(settings: Settings) -> None:
+    """Refuse settings that contradict each other or would betray a secret. Raises ConfigError."""
+    wrong = [line for rule in _RULES if (line := rule(settings)) is not None]
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+
+
+def _value(env: FileAwareEnv, variable: str, default: object) -> Any:
+    """Return a setting as its default's type; None if it is unset or empty, as compose files leave it."""
+    alias = ALIASES.get(variable)
+    text: str | None = env.str(variable, None) or (env.str(alias, None) if alias else None)
+    if not text:
+        return None
+    if isinstance(default, bool):
+        return env.bool(variable)
+    if isinstance(default, float):
+        return env.float(variable)
+    if isinstance(default, int) or variable == "MAIL_MAX_EMAILS":
+        return env.int(variable)
+    if isinstance(default, tuple):
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    return text
+
+
+def _hostname(url: str) -> str:
+    """Return the host of a URL as EHLO has it: a name, or an address literal (RFC 5321 §4.1.3)."""
+    host = urlsplit(url).hostname or "localhost"
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    return f"[{address}]" if address.version == 4 else f"[IPv6:{address}]"
+
+
+def _both_tls(settings: Settings) -> str | None:
+    if settings.mail_use_tls and settings.mail_use_ssl:
+        return "MAIL_USE_TLS and MAIL_USE_SSL exclude each other: the first is STARTTLS (587), the second TLS (465)."
+    return None
+
+
+def _half_credentials(settings: Settings) -> str | None:
+    if bool(settings.mail_username) == bool(settings.mail_password):
+        return None
+    missing, there = (
+        ("MAIL_PASSWORD", "MAIL_USERNAME") if settings.mail_username else ("MAIL_USERNAME", "MAIL_PASSWORD")
+    )
+    return f"{missing} is missing, though {there} is set: the mail would go out without logging in."
+
+
+def _open_password(settings: Settings) -> str | None:
+    encrypted = settings.mail_use_tls or settings.mail_use_ssl
+    if settings.mail_username and not encrypted and not is_loopback(settings.mail_server):
+        return "MAIL_USERNAME needs MAIL_USE_TLS or MAIL_USE_SSL: the password would cross the network unencrypted."
+    return None
+
+
+def _suppressed(settings: Settings) -> str | None:
+    if settings.mail_suppress_send:
+        return "MAIL_SUPPRESS_SEND would call unsent mail sent; use POSTROOM_DISPATCH=none to hold mail back."
+    return None
+
+
+def _dispatch(settings: Settings) -> str | None:
+    if settings.dispatch not in DISPATCH:
+        return f"POSTROOM_DISPATCH is {settings.dispatch!r}; it may be {', '.join(DISPATCH)}."
+    return None
+
+
+def _public_url(settings: Settings) -> str | None:
+    try:
+        parts = urlsplit(settings.public_url)
+        fine = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        fine = False
+    if not fine or parts.query or parts.fragment or parts.username:
+        return (
+            f"POSTROOM_PUBLIC_URL is {settings.public_url!r}; it must be like https://mail.example.org or with a path."
+        )
+    return None
+
+
+def _origins(settings: Settings) -> str | None:
+    for origin in settings.cors_origins:
+        parts = urlsplit(origin)
+        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query or "*" in origin:
+            return f"POSTROOM_CORS_ORIGINS holds {origin!r}; each must be like https://app.example.org, without a path."
+    return None
+
+
+def _numbers(settings: Settings) -> str | None:
+    for name in _SECONDS:
+        value: float = getattr(settings, name.removeprefix("POSTROOM_").lower())
+        if not math.isfinite(value) or value <= 0:
+            return f"{name} is {value}; it must be a number of seconds above 0."
+    if settings.mail_deadline < settings.mail_timeout:
+        return "MAIL_DEADLINE is shorter than MAIL_TIMEOUT: a whole transaction cannot be shorter than one reply."
+    if settings.retry_max < settings.retry_first:
+        return "POSTROOM_RETRY_MAX is shorter than POSTROOM_RETRY_FIRST."
+    if not 1 <= settings.senders <= 256:
+        return f"POSTROOM_SENDERS is {settings.senders}; it must be from 1 to 256."
+    if not 1 <= settings.mail_port <= 65535:
+        return f"MAIL_PORT is {settings.mail_port}; it must be from 1 to 65535."
+    if settings.max_body < 1024:
+        return f"POSTROOM_MAX_BODY is {settings.max_body}; it must be at least 1024 bytes."
+    return None
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name can only mean this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+_SECONDS = (
+    "POSTROOM_RETRY_FIRST",
+    "POSTROOM_RETRY_MAX",
+    "POSTROOM_GIVE_UP",
+    "POSTROOM_RELAY_PROBE_FIRST",
+    "POSTROOM_RELAY_PROBE_MAX",
+    "POSTROOM_GRACE",
+    "MAIL_TIMEOUT",
+    "MAIL_DEADLINE",
+)
+_RULES: tuple[Callable[[Settings], str | None], ...] = (
+    _both_tls,
+    _half_credentials,
+    _open_password,
+    _suppressed,
+    _dispatch,
+    _public_url,
+    _origins,
+    _numbers,
+)
