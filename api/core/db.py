@@ -109,6 +109,12 @@ class Turn:
         finally:
             self._thread.release()
 
+    def close(self) -> None:
+        """Let go of the lock file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
     def _lock_file(self, deadline: float) -> None:
         if self._path is None:
             return
@@ -138,6 +144,14 @@ def configure(app: Flask) -> None:
             event.listen(db.engine, "connect", _on_sqlite_connect)
             event.listen(db.engine, "begin", _on_sqlite_begin)
         app.extensions["postroom.turn"] = _turn(db.engine)
+
+
+def close(app: Flask) -> None:
+    """Let go of the connections and the lock file."""
+    with app.app_context():
+        db.session.remove()
+        db.engine.dispose()
+        app.extensions["postroom.turn"].close()
 
 
 def reopen(app: Flask) -> None:
@@ -203,3 +217,9 @@ def _on_sqlite_begin(connection: Connection) -> None:
     connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if options['postroom_durable'] else 'NORMAL'}")
     # A read that turns into a write fails at once whatever the busy timeout: take the write lock first.
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def is_ready(engine: Engine) -> bool:
+    """Tell whether the tables are there."""
+    with engine.connect() as connection:
+        return engine.dialect.has_table(connection, "deliveries")
