@@ -1,0 +1,62 @@
+"""API keys: form, digest, scopes, revocation."""
+
+import re
+
+import pytest
+
+from api.core import keys
+from api.core.db import db
+from api.core.errors import NotFound
+from api.core.models import ApiKey
+from schemas.vocabulary import Mode, Scope
+
+
+@pytest.mark.parametrize(("mode", "prefix"), [(Mode.LIVE, "pr_live_"), (Mode.TEST, "pr_test_")])
+def test_a_key_has_the_form_that_scanners_look_for(app, mode, prefix):
+    key, secret = keys.create(name="app", scopes=[Scope.USERS_WRITE], mode=mode)
+
+    assert re.fullmatch(prefix + "[0-9A-Za-z]{36}", secret)
+    assert keys.well_formed(secret)
+    assert keys.authenticate(secret).id == key.id
+
+
+def test_only_a_digest_is_stored(app):
+    _, secret = keys.create(name="app", scopes=[Scope.ADMIN])
+
+    stored = db.session.execute(ApiKey.__table__.select()).mappings().one()
+    assert all(secret not in str(value) for value in stored.values())
+    assert all(secret[8:-4] not in str(value) for value in stored.values())
+    assert stored["hint"] == secret[-4:]
+
+
+def test_a_typing_error_is_caught_by_the_checksum(app):
+    _, secret = keys.create(name="app", scopes=[Scope.ADMIN])
+    for position in range(len("pr_live_"), len(secret)):
+        wrong = secret[:position] + ("x" if secret[position] != "x" else "y") + secret[position + 1 :]
+        assert not keys.well_formed(wrong)
+        assert keys.authenticate(wrong) is None
+
+
+@pytest.mark.parametrize("bad", ["", "pr_live_", "Bearer", "\ud800", "pr_prod_" + "a" * 36, "pr_live_" + "a" * 36])
+def test_anything_else_is_no_key(app, bad):
+    assert keys.authenticate(bad) is None
+
+
+def test_a_revoked_key_is_no_key(app):
+    key, secret = keys.create(name="app", scopes=[Scope.ADMIN])
+
+    keys.revoke(key.id)
+
+    assert keys.authenticate(secret) is None
+    with pytest.raises(NotFound):
+        keys.revoke(type(key.id)(int=1))
+
+
+def test_a_known_secret_is_adopted_once(app, count):
+    _, secret = keys.create(name="app", scopes=[Scope.ADMIN])
+
+    keys.adopt(secret, name="again", scopes=[Scope.ADMIN])
+
+    assert count(ApiKey) == 1
+    with pytest.raises(ValueError, match="malformed"):
+        keys.adopt("pr_live_" + "a" * 36, name="made up", scopes=[Scope.ADMIN])
