@@ -1,0 +1,100 @@
+"""The app factory: all the wiring, and the only reader of the settings."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from flask import Flask
+from sqlalchemy.engine import make_url
+
+from api import config, paths, shell
+from api.core import addresses, db, migrations, retry
+from api.core.claim import Address
+from api.core.policy import Policy
+from api.core.rendering import Library
+from api.delivery import thread
+from api.delivery.dispatch import DispatchSettings
+from api.delivery.smtp import mail
+from api.rest import http
+
+#: Added to the deadline of one SMTP transaction: a lease must outlive the slowest of them.
+LEASE_MARGIN = timedelta(seconds=60)
+
+
+def create_app(settings: config.Settings | None = None, *, reload: bool = False) -> Flask:
+    """Make the app from `settings`, or from the environment; with `reload`, changed templates are picked up.
+
+    Starts no thread and touches no table. Raises ConfigError.
+    """
+    settings = config.read() if settings is None else settings
+    app = Flask("postroom", static_folder=None, template_folder=str(paths.share("templates")))
+    url = database_url(settings)
+    app.config.update(
+        settings.mail(),
+        SQLALCHEMY_DATABASE_URI=url,
+        SQLALCHEMY_ENGINE_OPTIONS=db.engine_options(url),
+        MAX_CONTENT_LENGTH=settings.max_body,
+        **http.config(public_url=settings.public_url, trusted_hosts=settings.trusted_hosts),
+    )
+    app.extensions["postroom.policy"] = _policy(settings, reload=reload)
+    app.extensions["postroom.dispatch"] = DispatchSettings(
+        senders=settings.senders,
+        probe_first=settings.relay_probe_first,
+        probe_max=settings.relay_probe_max,
+        grace=settings.grace,
+    )
+    db.configure(app)
+    migrations.configure(app, paths.share("migrations"))
+    mail.init_app(app)
+    http.configure(app, public_url=settings.public_url, dispatch=settings.dispatch, origins=settings.cors_origins)
+    app.shell_context_processor(shell.names)
+    return app
+
+
+def start_dispatcher(app: Flask, settings: config.Settings) -> None:
+    """Start this process's dispatcher thread, if mail is dispatched by thread."""
+    if settings.dispatch == "thread":
+        thread.start(app)
+
+
+def database_url(settings: config.Settings) -> str:
+    """Return the database's URL, a SQLite path made absolute: Flask-SQLAlchemy would put it elsewhere."""
+    url = make_url(settings.database_url)
+    if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
+        url = url.set(database=str(Path(url.database).absolute()))
+    return url.render_as_string(hide_password=False)
+
+
+def _policy(settings: config.Settings, *, reload: bool) -> Policy:
+    sender = _address("POSTROOM_SENDER", settings.sender)
+    allowed = settings.allowed_senders or ((sender.email,) if sender else ())
+    folders = [Path(settings.templates)] if settings.templates else []
+    return Policy(
+        sender=sender,
+        allowed_senders=frozenset(_allowed(entry) for entry in allowed),
+        admin=_address("POSTROOM_ADMIN", settings.admin),
+        welcome=settings.welcome,
+        subject_prefix=settings.subject_prefix,
+        schedule=retry.Schedule(
+            first=timedelta(seconds=settings.retry_first),
+            longest=timedelta(seconds=settings.retry_max),
+            give_up=timedelta(seconds=settings.give_up),
+        ),
+        lease=timedelta(seconds=settings.mail_deadline) + LEASE_MARGIN,
+        library=Library([*folders, paths.share("templates") / "mail"], reload=reload),
+    )
+
+
+def _address(name: str, text: str | None) -> Address | None:
+    if text is None:
+        return None
+    try:
+        return addresses.parse(text)
+    except ValueError as error:
+        raise config.ConfigError(f"{name}: {error}") from None
+
+
+def _allowed(entry: str) -> str:
+    if entry.startswith("@"):
+        return entry.lower()
+    address = _address("POSTROOM_ALLOWED_SENDERS", entry)
+    return addresses.key(address.email) if address else ""
