@@ -1,0 +1,105 @@
+# Needs Python 3.11 or newer and nothing else; `make` alone tells what there is.
+# ARGS goes to the program that a target runs: make test ARGS="-n 0 -k users"; PYTHON chooses the interpreter.
+.DEFAULT_GOAL := help
+ARGS :=
+PYTHON :=
+BIN := .venv/bin
+
+# A name that is found may still not run (a version manager's shim), or lack a module, so each candidate is asked.
+CANDIDATES := $(or $(PYTHON),python3.13 python3.12 python3.11 python3.14 python3 python)
+IS_FIT := import sys, venv; from importlib.util import find_spec as has; \
+    sys.exit(sys.version_info < (3, 11) or not (has("ensurepip") or has("pip")))
+PIP := --disable-pip-version-check --no-input
+COMPILE := $(BIN)/uv pip compile pyproject.toml --no-config --universal --python-version 3.11 --generate-hashes \
+    --no-emit-index-url --annotation-style line --custom-compile-command "make lock" --quiet $(ARGS)
+
+# Left out where there is no browser; pytest's last line then counts them as deselected.
+BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+SELECTION := $(if $(BROWSER),,-m "not browser")
+
+.PHONY: help
+help: ## Show these lines
+	@sed -n 's/^\([a-z.][a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r target text; do \
+	    printf '%-16s %s\n' "$$target" "$$text"; done
+
+.PHONY: run
+run: .venv ## Serve on loopback with an inbox of its own and a development key
+	$(BIN)/postroom dev $(ARGS)
+
+# worksteal, for loadgroup never ends once a worker has died, as a test that hangs makes its worker do.
+.PHONY: test
+test: .venv ## Run the whole suite
+	$(BIN)/python -m pytest -n auto --dist worksteal $(SELECTION) $(ARGS)
+
+.PHONY: check
+check: format-check lint floors types openapi-check test ## Run everything that CI runs
+
+.PHONY: format
+format: .venv ## Rewrite the code in the house format, with the safe fixes
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+.PHONY: format-check
+format-check: .venv
+	$(BIN)/ruff format --check .
+
+.PHONY: lint
+lint: .venv ## Look for mistakes
+	$(BIN)/ruff check .
+
+.PHONY: floors
+floors: .venv ## Check that no room imports what it may not
+	$(BIN)/lint-imports
+
+.PHONY: types
+types: .venv ## Check the types
+	$(BIN)/mypy
+
+.PHONY: openapi
+openapi: .venv ## Write openapi.yaml anew from the code
+	$(BIN)/postroom openapi > .venv/openapi.yaml
+	cp .venv/openapi.yaml openapi.yaml
+
+.PHONY: openapi-check
+openapi-check: .venv
+	$(BIN)/postroom openapi > .venv/openapi.yaml
+	@diff -u openapi.yaml .venv/openapi.yaml || { echo 'openapi.yaml is not what the code says: make openapi' >&2; exit 1; }
+
+.PHONY: lock
+lock: .venv/.locked ## Write the two lock files anew; ARGS=--upgrade for newer versions
+	$(COMPILE) -o requirements.txt
+	$(COMPILE) --group dev --constraint requirements.txt -o requirements-dev.txt
+
+.PHONY: wheel
+wheel: .venv ## Build the wheel and the source archive into dist/
+	$(BIN)/python -m build --no-isolation $(ARGS)
+
+.PHONY: clean
+clean: ## Remove what can be made again, but no data
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find api schemas migrations tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: .venv
+.venv: .venv/.installed ## Set up .venv as the lock file says, where it is not
+
+# From nothing whenever the lock changed, so that no package of an older lock stays behind.
+# Without ensurepip (Debian keeps it in a package of its own) the interpreter's own pip fills the environment.
+.venv/.locked: requirements-dev.txt
+	@for python in $(CANDIDATES); do $$python -c '$(IS_FIT)' 2>/dev/null && break; python=; done; \
+	if [ -z "$$python" ]; then \
+	    echo 'Needs Python 3.11 or newer with venv and pip (Debian: python3-venv), not found as: $(CANDIDATES).' \
+	        'Name one: make PYTHON=/path/to/python' >&2; exit 1; \
+	fi; \
+	if $$python -c 'import ensurepip' 2>/dev/null; then \
+	    $$python -m venv --clear .venv && pip='$(BIN)/python -m pip'; \
+	else \
+	    $$python -m venv --clear --without-pip .venv && pip="$$python -m pip --python $(BIN)/python"; \
+	fi && \
+	echo "Filling .venv ($$($(BIN)/python --version)) from requirements-dev.txt: about a minute, once" && \
+	$$pip install $(PIP) -qq --require-hashes -r requirements-dev.txt
+	@touch $@
+
+.venv/.installed: .venv/.locked pyproject.toml
+	@$(BIN)/python -m pip install $(PIP) -qq --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip check $(PIP)
+	@touch $@
