@@ -5,12 +5,14 @@ from uuid import uuid4
 
 import pytest
 
-from api.core import addresses, clock, dispatchers, outbox
-from api.core.claim import Address
+from api.core import addresses, clock, dispatchers, journal, outbox
+from api.core.claim import Address, Settlement
 from api.core.db import transact
 from api.core.models import Attempt, Delivery, Dispatcher
 from schemas.vocabulary import DeliveryStatus, Outcome
 from tests.conftest import GREYLISTED, LOST, REFUSED, RELAY_DOWN, SENT
+
+D = DeliveryStatus
 
 
 def test_a_claim_takes_what_is_due_oldest_first_and_counts_the_attempt(accept, claim, delivery):
@@ -226,40 +228,75 @@ def test_withdrawing_cancels_what_waits_and_marks_what_is_being_sent(accept, cla
     assert delivery(sending).status is DeliveryStatus.CANCELLED
 
 
-def test_a_dispatcher_whose_process_is_gone_from_this_machine_is_buried_at_once(accept, claim, delivery, app, count):
+@pytest.fixture
+def bury(app):
+    """Bury whoever is dead, as found with or without a journal; return how many deliveries fall due."""
+
+    def bury(left=journal.Replay((), ())):
+        schedule = app.extensions["postroom.policy"].schedule
+
+        def work(session):
+            dead = dispatchers.dead(session, me=uuid4())
+            return sum(dispatchers.bury(session, one, left, schedule=schedule) for one in dead)
+
+        return transact(work)
+
+    return bury
+
+
+def test_a_dispatcher_whose_process_is_gone_from_this_machine_is_buried_at_once(accept, claim, delivery, bury):
     notification = accept()
     dead = transact(dispatchers.register)
     claim(by=dead)
     gone = 2**22 + 7  # beyond the highest process id that Linux gives
+    transact(lambda session: setattr(session.get(Dispatcher, dead), "pid", gone))
 
-    def bury(session):
-        session.get(Dispatcher, dead).pid = gone
-        session.flush()
-        return dispatchers.bury(session, me=uuid4())
-
-    assert transact(bury) == 1
+    assert bury() == 1
     assert delivery(notification).due_at <= clock.utcnow()
-    assert len(claim(by=uuid4())) == 1
+    [again] = claim(by=uuid4())
+    assert again.attempt == 2
+    assert not delivery(notification).possible_duplicate
 
 
-def test_a_silent_dispatcher_elsewhere_is_buried_after_its_time(accept, claim, app, at):
+def test_a_silent_dispatcher_elsewhere_is_buried_after_its_time(accept, claim, at, bury):
     accept()
     far = transact(dispatchers.register)
     claim(by=far)
+    transact(lambda session: setattr(session.get(Dispatcher, far), "host", "elsewhere:1"))
 
-    def move(session):
-        session.get(Dispatcher, far).host = "elsewhere:1"
-
-    transact(move)
     at(seconds=25)
-    assert transact(lambda session: dispatchers.bury(session, me=uuid4())) == 0
+    assert bury() == 0
     at(seconds=35)
-    assert transact(lambda session: dispatchers.bury(session, me=uuid4())) == 1
+    assert bury() == 1
 
 
-def test_a_buried_dispatcher_that_wakes_up_is_counted_again(app, holder, at):
+def test_what_a_dead_dispatchers_journal_knew_is_stored(accept, claim, delivery, at, bury):
+    accepted = [accept() for _ in range(3)]
+    dead = transact(dispatchers.register)
+    sent, begun, untouched = claim(by=dead)
     at(minutes=1)
-    transact(lambda session: dispatchers.bury(session, me=uuid4()))
+
+    bury(journal.Replay((Settlement(sent, SENT, clock.utcnow()),), (begun,)))
+
+    assert [held.delivery_id for held in claim(by=uuid4())] == [begun.delivery_id, untouched.delivery_id]
+    assert [delivery(one).status for one in accepted] == [D.SENT, D.SENDING, D.SENDING]
+    assert [delivery(one).possible_duplicate for one in accepted] == [False, True, False]
+
+
+def test_without_its_journal_all_that_a_dead_dispatcher_held_may_be_a_duplicate(accept, claim, delivery, at, bury):
+    notification = accept()
+    claim(by=transact(dispatchers.register))
+    at(minutes=1)
+
+    bury(None)
+    claim(by=uuid4())
+
+    assert delivery(notification).possible_duplicate
+
+
+def test_a_buried_dispatcher_that_wakes_up_is_counted_again(holder, at, bury):
+    at(minutes=1)
+    assert bury() == 0
 
     transact(lambda session: dispatchers.beat(session, holder))
 
