@@ -1,0 +1,214 @@
+"""The bytes between us and the relay: connect, TLS, read and write, none of which may last for ever."""
+
+import contextlib
+import math
+import select
+import socket
+import ssl
+from smtplib import SMTPServerDisconnected
+from threading import Lock
+from time import monotonic
+from typing import Any
+
+from api.delivery.relay import RelaySettings
+
+#: Octets written under one timeout.
+CHUNK = 64 * 1024
+_MOMENT = 0.0001
+
+
+class Broken(SMTPServerDisconnected):
+    """No usable reply came: the connection was lost, silent or senseless. The text says how."""
+
+
+class Channel:
+    """One TCP connection, with TLS or without. Used by one thread; only `abort` may be called by another.
+
+    Connecting, the handshake, each chunk and each reply are bounded by the relay's `timeout`, and all by `ends`.
+    """
+
+    def __init__(self, relay: RelaySettings) -> None:
+        self._relay = relay
+        #: When the present transaction must be over, by `time.monotonic()`.
+        self.ends = math.inf
+        self._sock: socket.socket | None = None
+        self._lock = Lock()
+        self._aborted = False
+
+    @property
+    def connected(self) -> bool:
+        """Tell whether it was opened, and not closed by us."""
+        return self._sock is not None
+
+    @property
+    def encrypted(self) -> bool:
+        """Tell whether TLS has begun."""
+        return isinstance(self._sock, ssl.SSLSocket)
+
+    def peer(self) -> str:
+        """Return the address at the other end. Raises Broken."""
+        try:
+            return str(self._socket().getpeername()[0])
+        except OSError as error:
+            raise self._lost(error) from error
+
+    def open(self) -> None:
+        """Connect, without TLS. Raises Broken."""
+        until = self.until()
+        server, port = self._relay.server, self._relay.port
+        try:
+            found = socket.getaddrinfo(server, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise self.broken(f"cannot find {server}: {_reason(error)}") from error
+        failure: OSError | None = None
+        for tried, (family, kind, protocol, _, address) in enumerate(found):
+            # The addresses share the time, so that a dead first one leaves some to the next.
+            share = (until - monotonic()) / (len(found) - tried)
+            try:
+                self._connect(socket.socket(family, kind, protocol), address, share)
+                return
+            except OSError as error:
+                failure = error
+        raise self.broken(f"cannot connect to {server} at port {port}: {_reason(failure)}") from failure
+
+    def _connect(self, sock: socket.socket, address: Any, seconds: float) -> None:
+        self._hold(sock)
+        # A message ends with a small write; Nagle's algorithm would hold it back for an acknowledgement.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.settimeout(max(seconds, _MOMENT))
+        sock.connect(address)
+
+    def _hold(self, sock: socket.socket) -> None:
+        """Take a socket in the last one's place, where `abort` reaches it. Raises OSError once that was called."""
+        with self._lock:
+            if self._sock is not None:
+                self._sock.close()
+            self._sock = sock
+            if self._aborted:
+                raise ConnectionAbortedError("aborted")
+
+    def secure(self, context: ssl.SSLContext) -> None:
+        """Begin TLS, and check the relay's certificate and name.
+
+        Raises ssl.SSLError, ValueError for a name that no certificate can hold, and Broken.
+        """
+        until = self.until()
+        plain, name = self._socket(), self._relay.server
+        try:
+            wrapped = context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
+            self._hold(wrapped)
+            wrapped.settimeout(max(until - monotonic(), _MOMENT))
+            wrapped.do_handshake()
+        except TimeoutError:
+            raise self.late("no TLS handshake") from None
+        except OSError as error:
+            if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError) and not self._aborted:
+                raise
+            raise self.broken("connection lost in the TLS handshake") from error
+
+    def receive(self, until: float) -> bytes:
+        """Return what comes next, at least one octet, before `until`. Raises Broken."""
+        sock = self._socket()
+        try:
+            sock.settimeout(max(until - monotonic(), _MOMENT))
+            data = sock.recv(8192)
+        except TimeoutError:
+            raise self.late("no complete reply") from None
+        except OSError as error:
+            raise self._lost(error) from error
+        if not data:
+            raise self.broken("connection lost: closed by the relay")
+        if monotonic() > until:
+            raise self.late("no complete reply")
+        return data
+
+    def readable(self, seconds: float) -> bool:
+        """Tell whether something, or the end, arrives within these seconds. Raises Broken."""
+        sock = self._socket()
+        if isinstance(sock, ssl.SSLSocket) and sock.pending():
+            return True
+        waiting = select.poll()  # `select` knows no file descriptors above 1023
+        try:
+            waiting.register(sock, select.POLLIN)
+        except (OSError, ValueError) as error:
+            raise self.broken("connection lost") from error
+        return bool(waiting.poll(seconds * 1000))
+
+    def peek(self) -> bytes | None:
+        """Return what has arrived, without waiting: None for nothing, nothing for the end. Raises Broken."""
+        sock = self._socket()
+        try:
+            sock.settimeout(0)
+            return sock.recv(8192)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
+        except OSError as error:
+            raise self._lost(error) from error
+
+    def write(self, data: bytes) -> None:
+        """Write it all, chunk by chunk. Raises Broken."""
+        for start in range(0, len(data), CHUNK):
+            self._write(memoryview(data)[start : start + CHUNK])
+
+    def _write(self, left: memoryview) -> None:
+        sock = self._socket()
+        until = self.until()
+        try:
+            while left:
+                # Not `sendall`: over TLS it takes the whole timeout for each record.
+                sock.settimeout(max(until - monotonic(), _MOMENT))
+                left = left[sock.send(left) :]
+        except TimeoutError:
+            raise self.late("could not write") from None
+        except OSError as error:
+            raise self._lost(error) from error
+
+    def until(self) -> float:
+        """Return when what begins now must be done. Raises Broken when the whole transaction's time is up."""
+        now = monotonic()
+        if now >= self.ends:
+            raise self.late("")
+        return min(now + self._relay.timeout, self.ends)
+
+    def late(self, what: str) -> Broken:
+        """Return the error for what did not happen in time."""
+        if monotonic() >= self.ends:
+            return self.broken(f"the transaction was not over after {self._relay.deadline:g} s")
+        return self.broken(f"{what} within {self._relay.timeout:g} s")
+
+    def broken(self, text: str) -> Broken:
+        """Return the error that says so, or that we broke it ourselves."""
+        return Broken("stopped by this process" if self._aborted else text)
+
+    def close(self) -> None:
+        """Close the connection, without a word."""
+        with self._lock:
+            sock, self._sock = self._sock, None
+            if sock is not None:
+                sock.close()
+
+    def abort(self) -> None:
+        """Make the wait of the thread that uses this end now, and every later one at once. For other threads."""
+        with self._lock:
+            self._aborted = True
+            if self._sock is not None:
+                with contextlib.suppress(OSError):
+                    # SSLSocket's own would drop the encryption under the other thread's hands.
+                    socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+
+    def _lost(self, error: OSError) -> Broken:
+        return self.broken(f"connection lost: {_reason(error)}")
+
+    def _socket(self) -> socket.socket:
+        if self._sock is None:
+            raise self.broken("not connected")
+        return self._sock
+
+
+def _reason(error: BaseException | None) -> str:
+    """Return what went wrong in words, without Python's decoration."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error)
