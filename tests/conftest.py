@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,8 +14,8 @@ from sqlalchemy import func, select
 
 from api.app import create_app
 from api.config import Settings
-from api.core import clock, dispatchers, keys, notifications, outbox
-from api.core.claim import Address, Blame, Claim, Reply, Result
+from api.core import clock, dispatchers, keys, notifications, outbox, settling
+from api.core.claim import Address, Blame, Claim, Reply, Result, Settlement
 from api.core.db import Base, close, db, transact
 from api.core.models import ApiKey, Delivery, Notification
 from schemas.vocabulary import Mode, Outcome, Phase, Scope
@@ -93,7 +94,8 @@ def settle(app: Flask) -> Callable[..., bool]:
 
     def settle(held: Claim, result: Result) -> bool:
         schedule = app.extensions["postroom.policy"].schedule
-        return transact(lambda session: outbox.settle(session, held, result, schedule=schedule, rand=0.0))
+        settlement = Settlement(held, result, clock.utcnow())
+        return not transact(partial(settling.settle, settlements=[settlement], schedule=schedule, rand=lambda: 0.0))
 
     return settle
 

@@ -47,17 +47,23 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """One recipient's mail, held by one dispatcher until its lease ends or somebody else takes it."""
+class Hold:
+    """A dispatcher's grip on one delivery, until its lease ends or somebody else takes it."""
 
     delivery_id: UUID
-    notification_id: UUID
     #: Fences every later write: who does not hold this token any more changes nothing.
     token: UUID
     #: This attempt's number, from 1.
     attempt: int
     #: `default` is the relay, `capture` the inbox of test keys.
     transport: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim(Hold):
+    """One recipient's mail, held for sending."""
+
+    notification_id: UUID
     recipient: str
     content: Content
 
@@ -98,3 +104,12 @@ class Result:
     phase: Phase
     reply: Reply
     duration_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What an attempt came to, when, and by which hold: what is still to be stored."""
+
+    hold: Hold
+    result: Result
+    at: datetime

@@ -10,7 +10,7 @@ import uuid6
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from api.core import clock, outbox
+from api.core import clock, journal, outbox, retry, settling
 from api.core.models import Dispatcher
 
 #: Seconds between two signs of life.
@@ -48,22 +48,32 @@ def leave(session: Session, id_: UUID) -> None:
     session.execute(delete(Dispatcher).where(Dispatcher.id == id_))
 
 
-def bury(session: Session, *, me: UUID) -> int:
-    """Forget dead dispatchers and let what they held fall due; return how many deliveries that were.
+def dead(session: Session, *, me: UUID) -> list[Dispatcher]:
+    """Return the dispatchers that are gone.
 
-    Dead is who has been silent too long, and at once whose process is gone from this very machine; never `me`.
+    That is who has been silent too long, and at once whose process is gone from this very machine; never `me`.
     """
     now = clock.utcnow()
     here = host()
-    dead = [
-        row.id
-        for row in session.execute(select(Dispatcher.id, Dispatcher.host, Dispatcher.pid, Dispatcher.seen_at))
-        if row.id != me and (row.seen_at < now - DEAD_AFTER or (row.host == here and not _runs(row.pid)))
+    return [
+        one
+        for one in session.scalars(select(Dispatcher).where(Dispatcher.id != me))
+        if one.seen_at < now - DEAD_AFTER or (one.host == here and not _runs(one.pid))
     ]
-    if not dead:
-        return 0
-    session.execute(delete(Dispatcher).where(Dispatcher.id.in_(dead)))
-    return outbox.recover(session, dead)
+
+
+def bury(session: Session, one: Dispatcher, left: journal.Replay | None, *, schedule: retry.Schedule) -> int:
+    """Forget a dead dispatcher: store what its journal knew, and let the rest fall due; return how many that are.
+
+    Without a journal to be had (`left` is None) every delivery it held may have been let into DATA.
+    """
+    if left is None:
+        outbox.suspect(session, one.id)
+    else:
+        settling.settle(session, left.settlements, schedule=schedule, rand=lambda: 0.0)
+        outbox.enter(session, left.begun)
+    session.execute(delete(Dispatcher).where(Dispatcher.id == one.id))
+    return outbox.recover(session, [one.id])
 
 
 def alive(session: Session) -> int:

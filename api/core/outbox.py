@@ -1,4 +1,4 @@
-"""The outbox: the only module that moves a delivery from one status to another.
+"""The outbox: with `settling`, the only module that moves a delivery from one status to another.
 
     scheduled is queued with due_at ahead
     queued ──claim──▶ sending ──2xx after the dot──▶ sent
@@ -18,11 +18,23 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, CursorResult, Update, and_, case, false, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    CursorResult,
+    Update,
+    and_,
+    case,
+    false,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
-from api.core import clock, contents, retry
-from api.core.claim import Blame, Claim, Reply, Result
+from api.core import clock, contents, retry, settling
+from api.core.claim import Blame, Claim, Hold, Reply, Result, Settlement
 from api.core.models import Attempt, Delivery
 from schemas.vocabulary import DeliveryStatus, Outcome, Phase
 
@@ -114,7 +126,7 @@ def claim(session: Session, *, holder: UUID, transport: str, limit: int, lease: 
     ]
 
 
-def confirm(session: Session, claim: Claim, *, lease: timedelta) -> bool:
+def confirm(session: Session, claim: Hold, *, lease: timedelta) -> bool:
     """Renew the lease and note that the holder enters DATA; False if it no longer holds the delivery, or must not."""
     return _touched(
         session,
@@ -122,32 +134,13 @@ def confirm(session: Session, claim: Claim, *, lease: timedelta) -> bool:
     )
 
 
-def settle(session: Session, claim: Claim, result: Result, *, schedule: retry.Schedule, rand: float) -> bool:
-    """Store what an attempt came to. False, and nothing is stored, if the delivery is no longer held by this claim."""
-    now = clock.utcnow()
-    values: dict[str, Any] = {"token": None, "holder": None, "handed": False, "lapses": 0}
-    if result.outcome is Outcome.RELEASED:
-        values |= {"status": _BEFORE, "attempts": Delivery.attempts - 1, "due_at": now}
-    elif result.outcome in (Outcome.SENT, Outcome.FAILED):
-        status = DeliveryStatus.SENT if result.outcome is Outcome.SENT else DeliveryStatus.FAILED
-        values |= {"status": status, "finished_at": now}
-    else:
-        due = now + retry.pause(claim.attempt, schedule=schedule, rand=rand)
-        values |= {
-            # Not tried again once it is withdrawn; and when it has expired by then, it expires then.
-            "status": case((Delivery.withdrawn, DeliveryStatus.CANCELLED.value), else_=DeliveryStatus.DEFERRED.value),
-            "finished_at": case((Delivery.withdrawn, now), else_=None),
-            "due_at": case((Delivery.expires_at < due, Delivery.expires_at), else_=due),
-        }
-    if result.outcome is Outcome.UNKNOWN:
-        values["possible_duplicate"] = True
-    if not _touched(session, _held(claim).values(values)):
-        return False
-    _record(session, [claim.delivery_id], claim.transport, result, now)
-    return True
+def enter(session: Session, holds: Iterable[Hold]) -> None:
+    """Note that these deliveries were let into DATA, if they are still held by these claims."""
+    for hold in holds:
+        _touched(session, _held(hold).values(handed=True))
 
 
-def release(session: Session, claims: Iterable[Claim]) -> None:
+def release(session: Session, claims: Iterable[Hold]) -> None:
     """Give back what was claimed and never begun, as if it had not been claimed."""
     for held in claims:
         _touched(
@@ -167,6 +160,13 @@ def withdraw(session: Session, where: ColumnElement[bool]) -> int:
     )
     _rows(session, update(Delivery).where(where, Delivery.finished_at.is_(None)).values(withdrawn=True))
     return cancelled
+
+
+def suspect(session: Session, holder: UUID) -> None:
+    """Note of all that a dead holder was sending that it may have been let into DATA."""
+    _rows(
+        session, update(Delivery).where(Delivery.finished_at.is_(None), Delivery.holder == holder).values(handed=True)
+    )
 
 
 def recover(session: Session, holders: Collection[UUID]) -> int:
@@ -215,7 +215,7 @@ def _due(now: datetime, holder: UUID) -> ColumnElement[bool]:
     return and_(Delivery.finished_at.is_(None), Delivery.due_at <= now, free)
 
 
-def _held(claim: Claim) -> Update:
+def _held(claim: Hold) -> Update:
     return update(Delivery).where(
         Delivery.id == claim.delivery_id,
         Delivery.token == claim.token,
@@ -251,20 +251,8 @@ def _finish_unsendable(session: Session, rows: Iterable[Any], *, transport: str,
         untried = 0 if status is DeliveryStatus.FAILED else 1
         values = {"status": status, "finished_at": now, "attempts": Delivery.attempts - untried}
         _rows(session, update(Delivery).where(Delivery.id.in_(ids)).values(values | {"token": None, "holder": None}))
-    _record(session, ends.get(DeliveryStatus.FAILED, ()), transport, _PARKED, now)
+    parked = ends.get(DeliveryStatus.FAILED, [])
+    if parked:
+        holds = [Hold(id_, token=id_, attempt=0, transport=transport) for id_ in parked]
+        session.execute(insert(Attempt), [settling.attempt(Settlement(hold, _PARKED, now)) for hold in holds])
     return held
-
-
-def _record(session: Session, ids: Collection[UUID], transport: str, result: Result, now: datetime) -> None:
-    if ids:
-        row = {
-            "at": now,
-            "transport": transport,
-            "outcome": result.outcome,
-            "phase": result.phase,
-            "code": result.reply.code,
-            "enhanced_code": result.reply.enhanced_code,
-            "reply": result.reply.text,
-            "duration_ms": result.duration_ms,
-        }
-        session.execute(insert(Attempt), [{"delivery_id": id_, **row} for id_ in ids])

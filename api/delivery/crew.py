@@ -1,38 +1,49 @@
-"""The crew: a bounded number of threads, each with a connection of its own, that send what the dispatcher claimed."""
+"""The crew: a bounded number of threads, each with a line of its own, that send what the dispatcher claimed."""
 
 import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from flask import Flask
 
-from api.core import transports
-from api.core.claim import Claim, Result
-from api.delivery.attempt import attempt
+from api.core import clock, outbox, policy
+from api.core.claim import Blame, Claim, Reply, Result, Settlement
+from api.core.db import transact
+from api.core.errors import Unavailable
+from api.core.journal import Journal
 from api.delivery.circuit import Circuit
 from api.delivery.sender import Sender
 from api.delivery.smtp import Mail
+from schemas.vocabulary import Outcome, Phase
 
 log = logging.getLogger(__name__)
 
 #: Seconds after which an idle thread looks whether its kept connection should go.
 IDLE_SECONDS = 5.0
+#: Seconds that cut connections may take to end.
+ABORT_SECONDS = 5.0
 
 
 class Crew:
-    """Sender threads over one queue; claims that were not begun can be had back."""
+    """Sender threads over one queue; what they leave is fetched by the dispatcher."""
 
-    def __init__(self, app: Flask, mail: Mail, *, size: int, circuit: Circuit, wake: Callable[[], None]) -> None:
-        self._app = app
-        self._circuit = circuit
+    def __init__(
+        self, app: Flask, mail: Mail, *, size: int, circuit: Circuit, journal: Journal, wake: Callable[[], None]
+    ) -> None:
+        self.app = app
+        self.circuit = circuit
+        self.journal = journal
         self._wake = wake
         self._todo: queue.SimpleQueue[Claim | str | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._open = 0
+        self._settlements: list[Settlement] = []
         self._returned: list[Claim] = []
-        self._abandon = threading.Event()
+        self._stopping = False
+        #: Until when (monotonic seconds) nobody can have taken our claims for those of the dead.
+        self._fresh_until = 0.0
         self._senders = [Sender(mail) for _ in range(size)]
         # Daemons: the dispatcher's own thread keeps the process until they are done, or until grace is over.
         self._threads = [
@@ -44,45 +55,87 @@ class Crew:
 
     def open(self) -> int:
         """Return how many claims are queued or under way."""
-        with self._lock:
-            return self._open
+        return self._open
 
-    def take(self, claims: list[Claim]) -> None:
+    def waiting(self) -> int:
+        """Return about how many claims wait for a thread."""
+        return self._todo.qsize()
+
+    def take(self, claims: Iterable[Claim]) -> None:
         """Queue claims for sending."""
-        with self._lock:
-            self._open += len(claims)
         for claim in claims:
+            with self._lock:
+                self._open += 1
             self._todo.put(claim)
 
     def probe(self) -> None:
         """Have the relay probed by the next free thread."""
         self._todo.put("probe")
 
-    def returned(self) -> list[Claim]:
-        """Return, once, the claims that were given back because the relay is not up."""
-        with self._lock:
-            back, self._returned = self._returned, []
-            return back
+    def vouch(self, until: float) -> None:
+        """Say until when (monotonic seconds) the claims are ours without asking."""
+        self._fresh_until = until
 
-    def stop(self, *, grace: float) -> list[Claim]:
-        """End: give back what was not begun, wait `grace` seconds for the rest, then cut its connections."""
-        unbegun: list[Claim] = self.returned()
-        try:
-            while True:
-                item = self._todo.get_nowait()
-                if isinstance(item, Claim):
-                    unbegun.append(item)
-        except queue.Empty:
-            pass
+    def fetch(self) -> tuple[list[Settlement], list[Claim]]:
+        """Return, once, what attempts came to and what is to be given back."""
+        with self._lock:
+            settlements, self._settlements = self._settlements, []
+            returned, self._returned = self._returned, []
+        return settlements, returned
+
+    def stop(self, *, grace: float) -> None:
+        """End: begin nothing more, wait `grace` seconds for what is under way, then cut its connections."""
+        self._stopping = True
         for _ in self._threads:
             self._todo.put(None)
         self._join(grace)
         if any(thread.is_alive() for thread in self._threads):
-            self._abandon.set()
             for sender in self._senders:
                 sender.abort()
-            self._join(5.0)
-        return unbegun + self.returned()
+            self._join(ABORT_SECONDS)
+
+    def next(self) -> Claim | None:
+        """Return a queued claim that may be sent now, without waiting."""
+        if self._stopping or not self.circuit.is_up():
+            return None
+        try:
+            item = self._todo.get_nowait()
+        except queue.Empty:
+            return None
+        if isinstance(item, Claim):
+            return item
+        self._todo.put(item)  # a probe or the end: for a thread that waits
+        return None
+
+    def holds(self, claim: Claim) -> bool:
+        """Tell whether a claim is still ours to send; after too long a silence of ours the table is asked."""
+        if time.monotonic() < self._fresh_until:
+            return True
+        try:
+            with self.app.app_context():
+                lease = policy.current().lease
+                return transact(lambda session: outbox.confirm(session, claim, lease=lease), durable=False)
+        except Unavailable:
+            return False
+
+    def put_back(self, claim: Claim) -> None:
+        """Queue a claim again that was not begun after all."""
+        self._todo.put(claim)
+
+    def let_go(self, claim: Claim) -> None:
+        """Leave a claim to be given back to the table."""
+        with self._lock:
+            self._open -= 1
+            self._returned.append(claim)
+        self._wake()
+
+    def done(self, settlement: Settlement) -> None:
+        """Leave a result to be stored."""
+        self.circuit.attempted(settlement.result, now=time.monotonic())
+        with self._lock:
+            self._open -= 1
+            self._settlements.append(settlement)
+        self._wake()
 
     def _join(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -90,6 +143,7 @@ class Crew:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _work(self, sender: Sender) -> None:
+        hand = Hand(self)
         while True:
             try:
                 item = self._todo.get(timeout=IDLE_SECONDS)
@@ -99,23 +153,71 @@ class Crew:
             if item is None:
                 sender.close()
                 return
-            try:
-                self._do(sender, item)
-            finally:
+            if isinstance(item, str):
+                self.circuit.probed(sender.probe(), now=time.monotonic())
                 self._wake()
+            elif self._stopping or not self.circuit.is_up():
+                self.let_go(item)
+            else:
+                hand.send(sender, item)
 
-    def _do(self, sender: Sender, item: Claim | str) -> None:
-        if isinstance(item, str):
-            self._circuit.probed(sender.probe(), now=time.monotonic())
-            return
+
+class Hand:
+    """One thread's shift: where its stream of mail comes from, and where the results go to."""
+
+    def __init__(self, crew: Crew) -> None:
+        self._crew = crew
+        self._unwritten: Settlement | None = None
+        self._held: dict[object, Claim] = {}
+
+    def send(self, sender: Sender, claim: Claim) -> None:
+        """Send a claim and what follows it; whatever happens, every claim taken is accounted for."""
+        self._held[claim.delivery_id] = claim
         try:
-            if item.transport == transports.RELAY and not self._circuit.is_up():
-                with self._lock:
-                    self._returned.append(item)
-                return
-            result: Result | None = attempt(self._app, sender, item, abandon=self._abandon)
-            if result is not None and item.transport == transports.RELAY:
-                self._circuit.attempted(result, now=time.monotonic())
-        finally:
-            with self._lock:
-                self._open -= 1
+            sender.stream(claim, self)
+        except Exception as error:
+            log.exception("sending failed in an unforeseen way")
+            sender.close()
+            reply = Reply(None, None, f"internal error: {type(error).__name__}")
+            for held in list(self._held.values()):
+                self.report(held, Result(Outcome.DEFERRED, Blame.MESSAGE, Phase.MESSAGE, reply, 0))
+        self._write(None)
+
+    def next(self) -> Claim | None:
+        """Return another claim, if one is there at once and may be sent."""
+        claim = self._crew.next()
+        if claim is not None:
+            self._held[claim.delivery_id] = claim
+        return claim
+
+    def enter(self, claim: Claim) -> bool:
+        """Let a claim into DATA, if it is still ours and the journal knows."""
+        if self._crew.holds(claim) and self._write(claim):
+            return True
+        self._held.pop(claim.delivery_id, None)
+        self._crew.let_go(claim)
+        return False
+
+    def report(self, claim: Claim, result: Result) -> None:
+        """Take what came of a claim: to the journal before this thread's next final dot, and to the dispatcher."""
+        self._write(None)
+        self._held.pop(claim.delivery_id, None)
+        self._unwritten = Settlement(claim, result, clock.utcnow())
+        self._crew.done(self._unwritten)
+
+    def give_back(self, claim: Claim) -> None:
+        """Take back a claim that was not begun."""
+        self._held.pop(claim.delivery_id, None)
+        self._crew.put_back(claim)
+
+    def _write(self, begun: Claim | None) -> bool:
+        """Write to the journal what this thread owes it; False if that cannot be done now."""
+        settled, self._unwritten = self._unwritten, None
+        if settled is None and begun is None:
+            return True
+        try:
+            self._crew.journal.write(settled, begun)
+        except Unavailable as error:
+            log.error("%s", error.detail)
+            return False
+        return True

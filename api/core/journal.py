@@ -1,0 +1,192 @@
+"""The journal of one dispatcher: what its senders know and the table does not yet.
+
+A line each, by one `write` before a sender's next final dot: it survives the process, not the machine, which is all
+that results need (losing one only means a second copy). Two kinds of line:
+
+    {"begun": [delivery, token]}              the delivery was let into DATA
+    {"settled": [delivery, token, …]}         an attempt came to this
+
+Replayed by whoever finds the dispatcher dead on this machine; the tokens fence what is out of date.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from api.core.claim import Blame, Hold, Reply, Result, Settlement
+from api.core.errors import Unavailable
+from schemas.vocabulary import Outcome, Phase
+
+#: Octets after which what is settled in the table is left out of a new file.
+COMPACT_SIZE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What a dead dispatcher left: results to be stored, and deliveries that it had let into DATA."""
+
+    settlements: tuple[Settlement, ...]
+    begun: tuple[Hold, ...]
+
+
+class Journal:
+    """One file, written by all senders of a dispatcher; thread-safe. Locked as long as its process lives."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._begun: dict[UUID, bytes] = {}
+        self._unsettled: dict[UUID, bytes] = {}
+        #: Known to the table before the line was written, which is on its way.
+        self._early: set[UUID] = set()
+        self._size = 0
+        self._file = _open(path)
+
+    def write(self, settled: Settlement | None, begun: Hold | None) -> None:
+        """Note that one attempt is over and that another enters DATA. Raises Unavailable if it cannot be written."""
+        lines = b""
+        with self._lock:
+            if settled is not None:
+                lines = _settled(settled)
+                self._note(settled.hold.delivery_id, lines)
+            if begun is not None:
+                line = b'{"begun": ["%b", "%b"]}\n' % (begun.delivery_id.hex.encode(), begun.token.hex.encode())
+                lines += line
+            try:
+                os.write(self._file, lines)
+            except OSError as error:
+                raise Unavailable("The dispatcher's journal cannot be written.") from error
+            self._size += len(lines)
+            if begun is not None:
+                self._begun[begun.delivery_id] = line
+
+    def forget(self, deliveries: Iterable[UUID]) -> None:
+        """Leave out of the next file what the table knows now."""
+        with self._lock:
+            for id_ in deliveries:
+                if self._unsettled.pop(id_, None) is None:
+                    self._early.add(id_)
+            if self._size > COMPACT_SIZE:
+                self._compact()
+
+    def _note(self, delivery: UUID, line: bytes) -> None:
+        self._begun.pop(delivery, None)
+        if delivery in self._early:
+            self._early.discard(delivery)
+        else:
+            self._unsettled[delivery] = line
+
+    def close(self) -> None:
+        """Remove the file, unless it holds what the table does not."""
+        with self._lock:
+            os.close(self._file)
+            if not self._unsettled and not self._begun:
+                self._path.unlink(missing_ok=True)
+
+    def _compact(self) -> None:
+        """Write what still counts to a new file and put it in the old one's place, in one step."""
+        name = self._path.with_name(self._path.name + ".new")
+        content = b"".join([*self._unsettled.values(), *self._begun.values()])
+        with contextlib.suppress(OSError, Unavailable):  # a full disk: the long file goes on being true
+            name.unlink(missing_ok=True)
+            fresh = _open(name)
+            os.write(fresh, content)
+            name.rename(self._path)
+            os.close(self._file)
+            self._file = fresh
+            self._size = len(content)
+
+
+@contextlib.contextmanager
+def left_behind(path: Path) -> Iterator[Replay | None]:
+    """Read the journal of a dead dispatcher, and remove it once that was made use of; None while its process lives."""
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except OSError:
+        yield Replay((), ())
+        return
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield None
+            return
+        yield read(path)
+        path.unlink(missing_ok=True)
+    finally:
+        os.close(file)
+
+
+def _open(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise Unavailable(f"The journal {path} cannot be opened.") from error
+    return file
+
+
+def read(path: Path) -> Replay:
+    """Return what a journal holds; a last line that was cut short counts as never written. No file: nothing."""
+    settlements: list[Settlement] = []
+    begun: dict[UUID, Hold] = {}
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        lines = []
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if "begun" in entry:
+            delivery, token = (UUID(hex=text) for text in entry["begun"])
+            begun[delivery] = Hold(delivery, token, attempt=0, transport="")
+        else:
+            settlement = _read_settled(entry["settled"])
+            begun.pop(settlement.hold.delivery_id, None)
+            settlements.append(settlement)
+    return Replay(tuple(settlements), tuple(begun.values()))
+
+
+def _settled(settlement: Settlement) -> bytes:
+    hold, result, reply = settlement.hold, settlement.result, settlement.result.reply
+    fields = [
+        hold.delivery_id.hex,
+        hold.token.hex,
+        hold.attempt,
+        hold.transport,
+        settlement.at.isoformat(),
+        result.outcome,
+        result.blame,
+        result.phase,
+        reply.code,
+        reply.enhanced_code,
+        reply.text,
+        result.duration_ms,
+    ]
+    return json.dumps({"settled": fields}).encode() + b"\n"
+
+
+def _read_settled(fields: list[Any]) -> Settlement:
+    delivery, token, attempt, transport, at, outcome, blame, phase, code, enhanced, text, duration = fields
+    return Settlement(
+        hold=Hold(UUID(hex=delivery), UUID(hex=token), int(attempt), transport),
+        result=Result(
+            Outcome(outcome),
+            Blame(blame),
+            Phase(phase),
+            Reply(None if code is None else int(code), enhanced, text),
+            int(duration),
+        ),
+        at=datetime.fromisoformat(at),
+    )

@@ -1,0 +1,180 @@
+"""The schema's version: brought up to date by whoever starts first, and refused where it does not fit this code."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from flask import Flask, current_app
+from flask_migrate import Migrate
+from sqlalchemy import Connection, Engine, inspect
+from sqlalchemy.exc import DBAPIError
+
+from api.core import models
+from api.core.db import Turn, db
+from api.core.errors import Unavailable
+
+#: Seconds that a process waits for another one that is changing the same database.
+PATIENCE_SECONDS = 60.0
+#: Any number will do, as long as nobody else on the server locks by it.
+_ADVISORY_LOCK = 0x706F7374
+
+
+class SchemaError(Exception):
+    """A database that cannot be used as it is: one sentence, which names the database."""
+
+
+class Standing(StrEnum):
+    """How a database's schema stands to the one that this code needs."""
+
+    EMPTY = "empty"
+    CURRENT = "current"
+    #: It can be upgraded.
+    BEHIND = "behind"
+    #: A newer version of this code has made it.
+    AHEAD = "ahead"
+    #: Its tables come from somewhere else.
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A database's revision (None: it has none), the newest that this code knows, and what follows from them."""
+
+    standing: Standing
+    current: str | None
+    head: str
+
+
+def configure(app: Flask, folder: Path) -> None:
+    """Tell Alembic, and the `flask db` commands, which app and which folder of revisions it works on."""
+    Migrate(app, db, directory=str(folder))
+
+
+def upgrade() -> None:
+    """Bring the app's database to the newest schema, and make it where there is none.
+
+    Waits for another process that is doing the same. Raises SchemaError, and then nothing was changed.
+    """
+    _prepare_folder(db.engine)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while _needs_upgrade():
+        turn: Turn = current_app.extensions["postroom.turn"]
+        try:
+            with turn.taken(), _refusing(), transaction() as connection:
+                config = _config()
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+        except Unavailable as error:
+            if time.monotonic() > deadline:
+                raise SchemaError(f"The database {name()} cannot be upgraded: {error.detail}") from None
+
+
+def state() -> State:
+    """Return how the app's database stands. Raises SchemaError where that cannot be told."""
+    script = ScriptDirectory.from_config(_config())
+    head = script.get_current_head() or ""
+    with _refusing(), db.engine.connect() as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+        if current is None:
+            return State(Standing.UNKNOWN if _is_taken(connection) else Standing.EMPTY, None, head)
+    if current == head:
+        return State(Standing.CURRENT, current, head)
+    known = {revision.revision for revision in script.walk_revisions()}
+    if current in known:
+        return State(Standing.BEHIND, current, head)
+    # Revisions are numbered, so that a newer one can be told from one that was never ours.
+    newer = current.isdecimal() and head.isdecimal() and int(current) > int(head)
+    return State(Standing.AHEAD if newer else Standing.UNKNOWN, current, head)
+
+
+@contextlib.contextmanager
+def transaction() -> Iterator[Connection]:
+    """Open the one transaction that all steps of an upgrade share, as no other process can meanwhile."""
+    with db.engine.connect() as connection:
+        sqlite = connection.dialect.name == "sqlite"
+        if sqlite:
+            # Outside the transaction, where alone they work. With foreign keys on, a table that is made anew in
+            # another shape would take the rows that refer to it along.
+            _pragmas(connection, foreign_keys="OFF", busy_timeout=int(PATIENCE_SECONDS * 1000))
+        options = {"postroom_write": True, "postroom_durable": True}
+        writing = connection.execution_options(**options, **({} if sqlite else {"isolation_level": "READ COMMITTED"}))
+        try:
+            with writing.begin():
+                if not sqlite:
+                    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+                yield writing
+        finally:
+            # Its pragmas must not come back from the pool.
+            connection.invalidate()
+
+
+def name() -> str:
+    """Return what the app's database is called in a sentence: its file, or its URL without the password."""
+    url = db.engine.url
+    if url.get_backend_name() == "sqlite":
+        return url.database or ":memory:"
+    return url.render_as_string(hide_password=True)
+
+
+def _needs_upgrade() -> bool:
+    found = state()
+    if found.standing is Standing.AHEAD:
+        raise SchemaError(
+            f"The database {name()} was written by a newer version of Postroom"
+            f" (its schema is {found.current}, this version knows {found.head})."
+        )
+    if found.standing is Standing.UNKNOWN:
+        seen = f"schema {found.current}" if found.current else "tables without a schema version"
+        raise SchemaError(f"The database {name()} is not one that Postroom made: it holds {seen}.")
+    return found.standing is not Standing.CURRENT
+
+
+def _is_taken(connection: Connection) -> bool:
+    tables = set(inspect(connection).get_table_names()) - {"alembic_version"}
+    # A server's database may be shared; a file is one program's own.
+    return bool(tables if connection.dialect.name == "sqlite" else tables & set(models.ApiKey.metadata.tables))
+
+
+def _config() -> Config:
+    migrate: Migrate = current_app.extensions["migrate"].migrate
+    config: Config = migrate.get_config()
+    return config
+
+
+def _pragmas(connection: Connection, **values: str | int) -> None:
+    for pragma, value in values.items():
+        connection.exec_driver_sql(f"PRAGMA {pragma}={value}")
+    connection.commit()
+
+
+def _prepare_folder(engine: Engine) -> None:
+    if engine.dialect.name != "sqlite" or engine.url.database in (None, "", ":memory:"):
+        return
+    path = Path(engine.url.database)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # SQLite needs to make files beside the database; as does the turn to write, whose file this is.
+        Path(f"{path}.writer").open("ab").close()
+    except OSError as error:
+        raise SchemaError(f"The directory {path.parent} cannot be written: {error.strerror}.") from None
+    # Asked, not tried: opening and closing the file would drop the locks that this process has on it.
+    if path.exists() and not os.access(path, os.W_OK):
+        raise SchemaError(f"The database {path} cannot be written: no permission.")
+
+
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
+    """Turn what the database says into one sentence that names it."""
+    try:
+        yield
+    except DBAPIError as error:
+        said = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
+        raise SchemaError(f"The database {name()} cannot be used: {said[0].rstrip('.')}.") from error

@@ -1,0 +1,101 @@
+"""A dispatcher's place among the others: signs of life, the jobs that concern the whole table, and the dead."""
+
+import logging
+import time
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from api.core import clock, dispatchers, erasure, journal, outbox, policy, transports
+from api.core.db import db, transact
+from api.core.models import Dispatcher
+from api.delivery.circuit import Circuit, View
+from api.delivery.crew import Crew
+from schemas.vocabulary import TransportState
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two rounds of the jobs that look at the whole table.
+SWEEP_SECONDS = 60.0
+#: Of the time after which the silent count as dead, the share in which our claims are surely ours.
+SURE = 0.6
+
+
+class House:
+    """What one dispatcher does besides sending; inside of an app context. Everything here raises Unavailable."""
+
+    def __init__(self, me: UUID, circuit: Circuit, journals: Path) -> None:
+        self.me = me
+        self._circuit = circuit
+        self._journals = journals
+        self._told: View | None = None
+        self._beaten = self._swept = float("-inf")
+
+    def path(self, id_: UUID) -> Path:
+        """Return where a dispatcher keeps its journal."""
+        return self._journals / f"dispatcher-{id_}.journal"
+
+    def move_in(self) -> None:
+        """Start in the state that the relay was left in, and see to who died before."""
+        known = transports.get(db.session())
+        if known is not None:
+            self._circuit.resume(known.state, now=time.monotonic())
+        self._bury()
+
+    def keep(self, crew: Crew) -> None:
+        """Do what is due of the regular jobs."""
+        now = time.monotonic()
+        if now - self._beaten >= dispatchers.BEAT_SECONDS:
+            transact(self._beat, durable=False)
+            self._beaten = now
+            crew.vouch(now + SURE * dispatchers.DEAD_AFTER.total_seconds())
+            self._bury()
+        if now - self._swept >= SWEEP_SECONDS:
+            rules = policy.current()
+            transact(partial(outbox.unstick, schedule=rules.schedule, lease=rules.lease), durable=False)
+            self._swept = now
+        if self._circuit.probe_due(now):
+            crew.probe()
+        self._tell()
+
+    def move_out(self) -> None:
+        """Sign off."""
+        self._tell()
+        transact(partial(dispatchers.leave, id_=self.me), durable=False)
+
+    def _beat(self, session: Session) -> None:
+        dispatchers.beat(session, self.me)
+        outbox.expire(session)
+        erasure.purge(session)
+
+    def _bury(self) -> None:
+        for one in dispatchers.dead(db.session(), me=self.me):
+            local = one.host == dispatchers.host()
+            with journal.left_behind(self.path(one.id)) as left:
+                if left is None and local and one.seen_at >= clock.utcnow() - dispatchers.DEAD_AFTER:
+                    continue  # its journal is locked: it is alive, and its process id is another namespace's
+                recovered = transact(partial(self._inherit, one=one, left=left if local else None), durable=False)
+            if recovered:
+                log.warning("%d deliveries of a dead dispatcher fall due again", recovered)
+
+    def _inherit(self, session: Session, *, one: Dispatcher, left: journal.Replay | None) -> int:
+        return dispatchers.bury(session, one, left, schedule=policy.current().schedule)
+
+    def _tell(self) -> None:
+        """Write the relay's state where everybody can read it, when it has changed."""
+        view = self._circuit.view()
+        if view == self._told or (self._told is None and view.state is TransportState.UP and view.error is None):
+            return
+        probe_at = None
+        if view.probe_at is not None:
+            probe_at = clock.utcnow() + timedelta(seconds=max(0.0, view.probe_at - time.monotonic()))
+        report = partial(
+            transports.report, name=transports.RELAY, state=view.state, next_probe_at=probe_at, error=view.error
+        )
+        transact(report, durable=False)
+        if self._told is None or self._told.state is not view.state:
+            log.warning("relay is %s", view.state.value)
+        self._told = view
