@@ -1,0 +1,175 @@
+"""What all schemas stand on: requests refuse what they do not know, answers may gain fields; nothing is coerced."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields
+
+from schemas.complaints import Coded, Complaint, Length, Range, Sayings, wrong
+from schemas.text import ONE_LINE, is_storable, json_complaints, json_size, one_line
+
+_RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}")
+
+
+_SAID: dict[str, str] = {
+    "unknown": Complaint("Unknown field.", "unknown_field"),
+    "type": Complaint("Must be an object.", "invalid_type"),
+}
+
+
+class Request(Schema):
+    """A body or a query: an unknown field is a mistake of the caller's, and said to be one."""
+
+    error_messages = _SAID
+
+    class Meta:
+        """Options of marshmallow."""
+
+        unknown = RAISE
+
+
+class Answer(Schema):
+    """A body of ours. It may gain fields, so its description must not forbid others."""
+
+    class Meta:
+        """Options of marshmallow."""
+
+        unknown = EXCLUDE
+
+
+class String(Coded, fields.String):
+    """A text that a database and a mail can hold."""
+
+    SAYS: ClassVar[Sayings] = {
+        "invalid": ("invalid_type", "Must be a string."),
+        "bad_text": ("bad_text", "Holds NUL or half a character."),
+    }
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> str:
+        if not isinstance(value, str):
+            raise self.make_error("invalid")
+        if not is_storable(value):
+            raise self.make_error("bad_text")
+        return value
+
+
+class Line(String):
+    """A text of one line, of `shortest` to `longest` characters, as a mail header can hold it."""
+
+    def __init__(self, *rules: Any, shortest: int = 1, longest: int, **kwargs: Any) -> None:
+        metadata = {"pattern": ONE_LINE} | kwargs.pop("metadata", {})
+        super().__init__(validate=[Length(shortest, longest), one_line, *rules], metadata=metadata, **kwargs)
+
+
+class List(Coded, fields.List[Any]):
+    """A list, and nothing that could pass for one."""
+
+    SAYS: ClassVar[Sayings] = {"invalid": ("invalid_type", "Must be a list.")}
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> list[Any]:
+        if not isinstance(value, list):
+            raise self.make_error("invalid")
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
+class Nested(Coded, fields.Nested):
+    """An object with a schema of its own."""
+
+    SAYS: ClassVar[Sayings] = {"type": ("invalid_type", "Must be an object.")}
+
+
+class Word(Coded, fields.Enum[Any]):
+    """A word of a closed vocabulary, in its exact spelling."""
+
+    SAYS: ClassVar[Sayings] = {"unknown": ("not_one_of", "Must be one of: {choices}.")}
+
+    def __init__(self, vocabulary: type[StrEnum], **kwargs: Any) -> None:
+        super().__init__(vocabulary, by_value=True, **kwargs)
+
+    def _serialize(self, value: Any, attr: Any, obj: Any, **kwargs: Any) -> Any:
+        # Where a column holds a list of words, they come back as plain text.
+        return None if value is None else str(value)
+
+
+class Instant(Coded, fields.DateTime):
+    """A point in time: RFC 3339 with an offset on the way in, UTC with milliseconds and `Z` on the way out."""
+
+    SAYS: ClassVar[Sayings] = {
+        "invalid_format": ("invalid_format", "Must be an RFC 3339 time with an offset, like 2027-01-01T09:00:00Z."),
+        "out_of_range": ("out_of_range", "No calendar has this time."),
+    }
+
+    def _serialize(self, value: Any, attr: Any, obj: Any, **kwargs: Any) -> Any:
+        if value is None:
+            return None
+        utc: datetime = value.astimezone(UTC)
+        return utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> datetime:
+        if not isinstance(value, str) or _RFC3339.fullmatch(value) is None:
+            raise self.make_error("invalid_format")
+        try:
+            return datetime.fromisoformat(value.upper()).astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise self.make_error("out_of_range") from None
+
+
+class WholeNumber(Coded, fields.Integer):
+    """A whole number out of a query, where every value is text."""
+
+    SAYS: ClassVar[Sayings] = {"invalid": ("invalid_type", "Must be a whole number.")}
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> int:
+        if not isinstance(value, str) or _WHOLE_NUMBER.fullmatch(value) is None:
+            raise self.make_error("invalid")
+        return int(value)
+
+
+class JsonObject(Coded, fields.Dict):
+    """A JSON object with any content, bounded by its size in bytes and its number of entries."""
+
+    SAYS: ClassVar[Sayings] = {"invalid": ("invalid_type", "Must be an object.")}
+
+    def __init__(self, *, largest: int, entries: int | None = None, **kwargs: Any) -> None:
+        self.largest = largest
+        self.entries = entries
+        bounds = {} if entries is None else {"maxProperties": entries}
+        super().__init__(metadata=bounds | kwargs.pop("metadata", {}), **kwargs)
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise self.make_error("invalid")
+        if self.entries is not None and len(value) > self.entries:
+            raise wrong(f"At most {self.entries} entries; these are {len(value)}.", "too_long")
+        complaints = json_complaints(value)
+        if complaints:
+            raise ValidationError(complaints)
+        if json_size(value) > self.largest:
+            raise wrong(f"At most {self.largest // 1024} KiB as JSON.", "too_long")
+        return dict(value)
+
+
+class ListQuery(Request):
+    """Which part of a list is asked for."""
+
+    limit = WholeNumber(
+        load_default=50, validate=Range(1, 100), metadata={"description": "How many at most.", "example": 50}
+    )
+    after = String(metadata={"description": "The `next` of the page before. An altered one is answered 400."})
+
+
+class Page(Answer):
+    """One page of a list; each list says what `data` is, which stands here for its place before `next`."""
+
+    data = List(fields.Raw(), required=True)
+    next = String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "Give it as `after` to get the next page; null on the last one."},
+    )
