@@ -1,0 +1,69 @@
+"""Who asks, and what they may do: every route needs a key, but for a short list."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from flask import Flask, Response, current_app, g, request
+
+from api.core import keys
+from api.core.errors import NotAllowed
+from api.core.models import ApiKey
+from api.rest import problems
+from schemas.vocabulary import Scope
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+#: The endpoints that answer without a key.
+PUBLIC = frozenset({"health.healthz", "health.readyz", "docs.document", "docs.page", "docs.asset"})
+#: Nothing but these paths is anybody's secret: what is not there may be said not to be there.
+_PRIVATE = "/v1"
+_SCOPE = "postroom_scope"
+
+
+def configure(app: Flask, *, preflight: bool) -> None:
+    """Ask every request for its key; with `preflight`, browsers may ask what they may send without one."""
+
+    def authenticate() -> Response | None:
+        if request.endpoint in PUBLIC or (preflight and request.method == "OPTIONS") or _is_nothing():
+            return None
+        key = keys.authenticate(_secret())
+        if key is None:
+            # One answer for a missing, malformed, unknown and revoked key.
+            return problems.respond(401, headers={"WWW-Authenticate": 'Bearer realm="postroom"'})
+        g.key = key
+        _check_scope(key)
+        return None
+
+    app.before_request(authenticate)
+
+
+def requires(scope: Scope) -> Callable[[View], View]:
+    """Let a view be called by keys of this scope only."""
+
+    def decorator(view: View) -> View:
+        setattr(view, _SCOPE, scope)  # functools.wraps takes it along to the outermost function
+        return view
+
+    return decorator
+
+
+def _is_nothing() -> bool:
+    """Tell whether the path is neither a route nor among the private ones."""
+    inside = request.path == _PRIVATE or request.path.startswith(f"{_PRIVATE}/")
+    return request.url_rule is None and not inside
+
+
+def _secret() -> str:
+    """Return the bearer token, or a text that is no key. Two headers arrive joined by a comma, which no key holds."""
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    return secret.strip(" ") if scheme.lower() == "bearer" else ""
+
+
+def _check_scope(key: ApiKey) -> None:
+    if request.endpoint is None:
+        return  # nothing is there: 404 or 405
+    scope: Scope | None = getattr(current_app.view_functions[request.endpoint], _SCOPE, None)
+    if scope is None:
+        raise NotAllowed("No key may do that.")
+    if not {scope, Scope.ADMIN} & set(key.scopes):
+        raise NotAllowed(f"This key lacks the scope '{scope}'.")

@@ -1,0 +1,101 @@
+"""The blueprint of every resource: the strict parser, the scopes, and what the OpenAPI document tells of each view."""
+
+from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
+from typing import Any, Protocol, TypeVar, cast
+
+import flask_smorest
+from marshmallow import Schema
+
+from api.rest import auth
+from api.rest.arguments import Parser
+from schemas.vocabulary import Scope
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+class Decorator(Protocol):
+    """A decorator that keeps a view's type."""
+
+    def __call__(self, view: View, /) -> View:
+        """Return the view, or one like it."""
+
+
+class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # it ships no types
+    """flask-smorest's blueprint with typed decorators."""
+
+    ARGUMENTS_PARSER = Parser()
+
+    def operation(self, method: str, rule: str, *, id: str, scope: Scope | None) -> Decorator:
+        """Route a method to a view that keys of this scope may call, None for everybody; `id` is its operationId."""
+
+        def decorator(view: View) -> View:
+            described: View = self.doc(**_described(id, scope))(view)
+            guarded = described if scope is None else auth.requires(scope)(described)
+            return cast("View", self.route(rule, methods=[method], endpoint=view.__name__)(guarded))
+
+        return decorator
+
+    def body(self, schema: Schema, *, examples: Mapping[str, Any]) -> Decorator:
+        """Give the view the request's body, read by the schema; `examples` are values by their summary."""
+        return cast("Decorator", self.arguments(schema, examples=_named(examples)))
+
+    def query(self, schema: Schema) -> Decorator:
+        """Give the view the request's query, read by the schema."""
+        return cast("Decorator", self.arguments(schema, location="query"))
+
+    def answers(
+        self,
+        status: int,
+        schema: Schema | None = None,
+        *,
+        description: str | None = None,
+        example: Any = None,
+        headers: Iterable[str] = (),
+    ) -> Decorator:
+        """Dump what the view returns, with this status unless it says another. `headers` name the documented ones."""
+        options = _documented(status, description, example, headers)
+        return cast("Decorator", self.response(status, schema, **options))
+
+    def also(
+        self,
+        status: int,
+        schema: Schema | None = None,
+        *,
+        description: str | None = None,
+        example: Any = None,
+        headers: Iterable[str] = (),
+        media_type: str | None = None,
+    ) -> Decorator:
+        """Document another answer of the view."""
+        options = _documented(status, description, example, headers)
+        options["content_type"] = media_type
+        return cast("Decorator", self.alt_response(status, schema=schema, **options))
+
+    def fails(self, *statuses: int) -> Decorator:
+        """Document errors that do not follow from the shape of the operation."""
+
+        def decorator(view: View) -> View:
+            return cast("View", self.doc(**{"x-errors": list(statuses)})(view))
+
+        return decorator
+
+
+def _described(id_: str, scope: Scope | None) -> dict[str, Any]:
+    # Since OpenAPI 3.1 a bearer scheme may name what it requires, too.
+    security = [] if scope is None else [{"bearerAuth": [scope.value]}]
+    return {"operationId": id_, "security": security}
+
+
+def _documented(status: int, description: str | None, example: Any, headers: Iterable[str]) -> dict[str, Any]:
+    return {
+        "description": description or HTTPStatus(status).phrase,
+        "example": example,
+        "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in headers} or None,
+    }
+
+
+def _named(examples: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        summary.lower().replace(" ", "_"): {"summary": summary, "value": value} for summary, value in examples.items()
+    }

@@ -1,0 +1,69 @@
+"""Headers that every answer has, whatever it is."""
+
+import re
+import uuid
+from collections.abc import Collection
+
+from flask import Flask, Response, g, request
+from flask_cors import CORS
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+#: An answer of an API is nothing to run, to frame, or to keep for the next one.
+_ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+#: What a script in a browser may send and read.
+_SENT = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Prefer", "X-Request-Id")
+_READ = (
+    "Content-Location",
+    "ETag",
+    "Idempotent-Replayed",
+    "Link",
+    "Location",
+    "Preference-Applied",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "WWW-Authenticate",
+    "X-Request-Id",
+)
+_PREFLIGHT_SECONDS = 600
+
+
+def configure(app: Flask) -> None:
+    """Name every request, and give every answer the headers that keep it harmless in a browser."""
+
+    def name_request() -> None:
+        given = request.headers.get("X-Request-Id", "")
+        g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+    def dress(response: Response) -> Response:
+        response.headers["X-Request-Id"] = g.request_id
+        for name, value in _ALWAYS.items():
+            response.headers.setdefault(name, value)
+        if response.status_code in (204, 304):
+            response.headers.pop("Content-Type", None)  # there is no content
+        return response
+
+    app.before_request(name_request)
+    app.after_request(dress)
+
+
+def allow_origins(app: Flask, origins: Collection[str]) -> None:
+    """Let scripts of these origins call the API with a key of their own; cookies are never taken."""
+    CORS(
+        app,
+        resources=[re.compile(r"/v1/"), re.compile(r"/openapi\.json\Z")],
+        # As patterns: the extension would take the brackets of an IPv6 address for one.
+        origins=[re.compile(re.escape(origin) + r"\Z", re.IGNORECASE) for origin in origins],
+        allow_headers=list(_SENT),
+        expose_headers=list(_READ),
+        methods=["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST"],
+        supports_credentials=False,
+        max_age=_PREFLIGHT_SECONDS,
+        always_send=False,
+        intercept_exceptions=False,  # its answers pass through here like all others
+    )

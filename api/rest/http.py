@@ -1,0 +1,72 @@
+"""The HTTP door: what `api.app` needs to open it."""
+
+from collections.abc import Collection
+from typing import Any
+from urllib.parse import urlsplit
+
+import flask_smorest
+from flask import Flask, Response
+from werkzeug.exceptions import HTTPException
+
+from api.rest import (
+    auth,
+    docs,
+    headers,
+    health,
+    hosts,
+    inbox,
+    keys,
+    links,
+    notifications,
+    openapi,
+    problems,
+    readiness,
+    templates,
+    transports,
+    users,
+)
+from schemas.problems import Problem
+
+
+class Api(flask_smorest.Api):  # type: ignore[misc]  # it ships no types
+    """flask-smorest's Api, with problems for errors and without a catch-all in the document."""
+
+    DEFAULT_ERROR_RESPONSE_NAME = None
+    ERROR_SCHEMA = Problem
+
+    def handle_http_exception(self, error: HTTPException) -> Response:
+        """Answer with a problem."""
+        return problems.from_http(error)
+
+    def _register_pagination_header(self) -> None:
+        pass  # lists go by cursor here
+
+
+def config(*, public_url: str, trusted_hosts: Collection[str]) -> dict[str, Any]:
+    """Return what Flask and its extensions read from the app's config."""
+    return {
+        **openapi.CONFIG,
+        "PREFERRED_URL_SCHEME": urlsplit(public_url).scheme,
+        # Not Flask's own TRUSTED_HOSTS: that one would also turn away monitors, which ask by address.
+        "POSTROOM_HOSTS": hosts.trusted(public_url, trusted_hosts),
+    }
+
+
+def configure(app: Flask, *, public_url: str, dispatch: str, origins: Collection[str]) -> None:
+    """Register the routes and everything that stands before and behind them."""
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's own provider has it
+    # A redirect to the same path with a slash would go to whatever host the request names.
+    app.url_map.strict_slashes = app.url_map.merge_slashes = app.url_map.redirect_defaults = False
+    links.configure(app, public_url)
+    readiness.configure(app, dispatch)
+    problems.configure(app)
+    headers.configure(app)
+    hosts.configure(app, app.config["POSTROOM_HOSTS"])
+    auth.configure(app, preflight=bool(origins))
+    if origins:
+        headers.allow_origins(app, origins)
+    api = Api(app)
+    openapi.configure(api)
+    for room in (users, notifications, templates, inbox, keys, transports, health):
+        api.register_blueprint(room.blp)
+    app.register_blueprint(docs.blp)

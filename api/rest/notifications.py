@@ -1,0 +1,122 @@
+"""The views under /v1/notifications."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from flask import g
+
+from api.core import clock, notifications, search
+from api.core.claim import Address
+from api.core.errors import Invalid
+from api.core.models import Delivery, Notification
+from api.rest import examples, links, pointers, preconditions
+from api.rest.blueprint import Blueprint
+from schemas.notifications import NotificationIn, NotificationOut, NotificationPage, NotificationQuery
+from schemas.vocabulary import DeliveryStatus, Scope
+
+blp = Blueprint("notifications", __name__, url_prefix="/v1/notifications", description="Sending mail, and its status.")
+
+#: Seconds until it is worth asking again: while something is under way, and at most.
+SHORTEST_WAIT, LONGEST_WAIT = 2, 60
+
+
+@blp.operation("POST", "", id="send_notification", scope=Scope.NOTIFICATIONS_WRITE)
+@blp.body(
+    NotificationIn(),
+    examples={"From a template": examples.FROM_TEMPLATE, "Written out": examples.WRITTEN_OUT},
+)
+@blp.answers(
+    202,
+    NotificationOut(),
+    description="Stored, and sent as soon as possible. `Location` is the status resource.",
+    example=examples.QUEUED,
+    headers=("Location", "Retry-After"),
+)
+def send(body: dict[str, Any]) -> Any:
+    """Send mail.
+
+    The content is rendered before the answer, so whoever can mend a missing variable is told of it.
+    """
+    notification = _accepted(body)
+    return shown(notification), {"Location": _url(notification), "Retry-After": str(SHORTEST_WAIT)}
+
+
+@blp.operation("GET", "", id="list_notifications", scope=Scope.NOTIFICATIONS_READ)
+@blp.query(NotificationQuery())
+@blp.answers(200, NotificationPage(), example=examples.NOTIFICATION_PAGE, headers=("Link",))
+def find(query: dict[str, Any]) -> Any:
+    """List notifications, newest first."""
+    page = search.find(key=g.key, wanted=query.pop("status", None), **query)
+    return links.listed(page, shown, "v1", "notifications")
+
+
+@blp.operation("GET", "/<uuid:notification_id>", id="get_notification", scope=Scope.NOTIFICATIONS_READ)
+@preconditions.tagged
+@blp.answers(200, NotificationOut(), example=examples.NOTIFICATION, headers=("ETag", "Retry-After"))
+@blp.also(304, description="Still as the ETag says.", headers=("ETag", "Retry-After"))
+def get(notification_id: UUID) -> Any:
+    """Show how a notification stands.
+
+    `Retry-After` is there while a recipient is open.
+    """
+    notification = notifications.get(notification_id, key=g.key)
+    return shown(notification), _wait(notification)
+
+
+def shown(notification: Notification) -> dict[str, Any]:
+    """Return what the status resource is dumped from."""
+    names = ("id", "status", "created_at", "send_at", "expires_at", "finished_at", "subject", "tags", "batch_id")
+    template = notification.template_name
+    return {
+        **{name: getattr(notification, name) for name in (*names, "message_id")},
+        "url": _url(notification),
+        "template": template and {"name": template, "version": notification.template_version},
+        "metadata": notification.metadata_,
+        "deliveries": [_delivery(delivery) for delivery in notification.deliveries],
+    }
+
+
+def _delivery(delivery: Delivery) -> dict[str, Any]:
+    names = ("recipient", "kind", "status", "attempts", "possible_duplicate", "history")
+    # Otherwise `due_at` is the end of a lease, or of no meaning any more.
+    waits = delivery.status in (DeliveryStatus.QUEUED, DeliveryStatus.DEFERRED)
+    return {
+        **{name: getattr(delivery, name) for name in names},
+        "next_attempt_at": delivery.due_at if waits else None,
+    }
+
+
+def _url(notification: Notification) -> str:
+    return links.to("v1", "notifications", notification.id)
+
+
+def _wait(notification: Notification) -> dict[str, str]:
+    """Return Retry-After while a recipient is open: until the next attempt, within bounds."""
+    dues = [
+        delivery.due_at if delivery.status is DeliveryStatus.DEFERRED else clock.utcnow()
+        for delivery in notification.deliveries
+        if delivery.finished_at is None
+    ]
+    if not dues:
+        return {}
+    seconds = int((min(dues) - clock.utcnow()).total_seconds()) + 1
+    return {"Retry-After": str(min(max(seconds, SHORTEST_WAIT), LONGEST_WAIT))}
+
+
+def _accepted(body: dict[str, Any]) -> Notification:
+    lists = {name: _addresses(body.pop(name, ())) for name in ("to", "cc", "bcc", "reply_to")}
+    sender = body.pop("sender", None)
+    try:
+        return notifications.accept(key=g.key, **lists, sender=sender and _address(sender), **body)
+    except Invalid as error:
+        error.errors = tuple(pointers.within(g.body, one) for one in error.errors)
+        raise
+
+
+def _addresses(given: list[Mapping[str, str]]) -> list[Address]:
+    return [_address(one) for one in given]
+
+
+def _address(given: Mapping[str, str]) -> Address:
+    return Address(given["email"], given.get("name"))

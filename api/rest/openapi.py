@@ -1,0 +1,210 @@
+"""The OpenAPI document: what flask-smorest knows of the views, completed by what is true of all of them.
+
+Errors follow from an operation's shape: who has a body can send a wrong one, who names an id can miss.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+from flask import Flask
+
+from api.rest import problems
+from schemas.addresses import Mailboxes, Sender
+from schemas.base import Word
+
+_DESCRIPTION = """\
+Postroom accepts mail, keeps it in a durable outbox until a relay has taken it, and tells what the relay said.
+
+- Every request needs `Authorization: Bearer <key>`. A key has scopes; `admin` includes all of them. A live key sees
+  all live mail, a test key all test mail, and neither the other's; test mail goes to the captured inbox only.
+- Bodies are JSON in UTF-8. Unknown fields are refused (422); so are, as unreadable (400), duplicate names, numbers
+  beyond every limit, and nesting over 32 levels.
+- Answers may gain fields: ignore those you don't know.
+- Errors are problems (RFC 9457). Each wrong field is named in `errors` with a pointer, a sentence and a code.
+- Every answer carries `X-Request-Id`: yours, if you sent one of 1 to 128 letters, digits, `.`, `_` and `-`.
+- Lists are newest first. The `next` of a page, given as `after`, leads to the one behind it, as does the `Link` header.
+- Times are RFC 3339 in UTC, ids are UUIDs in the order of time."""
+
+#: What flask-smorest reads from the app's config.
+CONFIG: Mapping[str, Any] = {
+    "API_TITLE": "Postroom",
+    "API_VERSION": "1",
+    "OPENAPI_VERSION": "3.1.0",
+    "OPENAPI_URL_PREFIX": None,
+}
+
+#: By status: the name of the documented answer, and an example of what it says beyond the usual sentence.
+_ERRORS: Mapping[int, tuple[str, dict[str, Any]]] = {
+    400: ("BadRequest", {"detail": "The body is not JSON: line 1, column 12 is wrong."}),
+    401: ("Unauthorized", {}),
+    403: ("Forbidden", {"detail": "This key lacks the scope 'notifications:write'."}),
+    404: ("NotFound", {"detail": "There is no such resource."}),
+    409: (
+        "Conflict",
+        {
+            "detail": "The username or the e-mail address belongs to somebody else.",
+            "errors": [{"pointer": "/email", "detail": "Belongs to somebody else.", "code": "taken"}],
+        },
+    ),
+    412: ("StaleVersion", {}),
+    413: ("ContentTooLarge", {}),
+    415: ("UnsupportedMediaType", {}),
+    422: (
+        "WrongFields",
+        {
+            "detail": "Fields of the body are wrong.",
+            "errors": [{"pointer": "/to/0/email", "detail": "This field is required.", "code": "required"}],
+        },
+    ),
+    428: ("PreconditionRequired", {"detail": "This request needs If-Match with the resource's ETag, or *."}),
+    503: ("Unavailable", {}),
+}
+_EXTRA_HEADERS: Mapping[int, tuple[str, ...]] = {401: ("WWW-Authenticate",), 503: ("Retry-After",)}
+_HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "X-Request-Id": ("Names the request in the operator's log.", {"type": "string"}),
+    "Location": ("The resource that was made, or the status of what was queued.", {"type": "string", "format": "uri"}),
+    "Content-Location": ("What the body is a picture of.", {"type": "string", "format": "uri"}),
+    "Retry-After": ("Seconds until it is worth asking again.", {"type": "integer", "minimum": 1}),
+    "ETag": ("A strong tag of this state of the resource.", {"type": "string"}),
+    "Link": ('The next page, with `rel="next"`; missing on the last one.', {"type": "string"}),
+    "WWW-Authenticate": ("How to identify oneself.", {"type": "string"}),
+}
+_CONDITIONS: Mapping[str, dict[str, Any]] = {
+    "IfNoneMatch": {"name": "If-None-Match", "description": "An ETag: answered 304 while it is still right."},
+    "IfMatch": {"name": "If-Match", "description": "The ETag of the state that is meant, or `*`."},
+    "IfMatchRequired": {"name": "If-Match", "required": True, "description": "The ETag that was read, or `*`."},
+}
+_ORDER = ("openapi", "info", "servers", "security", "tags", "paths", "components")
+_OPERATION_ORDER = (
+    "operationId",
+    "tags",
+    "summary",
+    "description",
+    "security",
+    "parameters",
+    "requestBody",
+    "responses",
+)
+
+
+def configure(api: Any) -> None:
+    """Teach flask-smorest the fields it does not know, and the schema of a problem."""
+    api.ma_plugin.map_to_openapi_type(Word, "string", None)
+    api.ma_plugin.converter.add_attribute_function(_addresses2properties)
+
+
+def document(app: Flask) -> dict[str, Any]:
+    """Return the OpenAPI document of an app, with its keys in the order a person reads them."""
+    api = app.extensions["flask-smorest"]["apis"][""]["ext_obj"]
+    found = json.loads(json.dumps(api.spec.to_dict()))
+    for path, methods in found["paths"].items():
+        shared = methods.pop("parameters", [])
+        for method, operation in methods.items():
+            operation["parameters"] = [*shared, *operation.get("parameters", [])]
+            methods[method] = _complete(path, operation)
+    schemas = found["components"]["schemas"]
+    for (kind, *_), name in api.ma_plugin.converter.refs.items():
+        schemas[name] = {"description": kind.__doc__, **schemas[name]}
+    found["info"] |= {"description": _DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}}
+    found |= {
+        "servers": [{"url": "/"}],
+        "security": [{"bearerAuth": []}],
+        "components": {**_components(), "schemas": schemas},
+    }
+    return _ordered(found, _ORDER)
+
+
+def to_yaml(document: Mapping[str, Any]) -> str:
+    """Return the document as YAML, which only developers need: PyYAML is no dependency of the service."""
+    import yaml  # noqa: PLC0415
+
+    class Dumper(yaml.SafeDumper):
+        """Writes long texts as blocks, and what is told twice twice."""
+
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+    Dumper.add_representer(str, text)
+    body: str = yaml.dump(dict(document), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return f"# Written by `make openapi`; changes belong into the code.\n{body}"
+
+
+def _complete(path: str, operation: dict[str, Any]) -> dict[str, Any]:
+    told = operation.pop("x-errors", [])
+    answers = {
+        status: answer for status, answer in operation["responses"].items() if "content" in answer or status < "4"
+    }
+    for status, answer in answers.items():
+        headers = {**answer.get("headers", {}), "X-Request-Id": _ref("headers", "X-Request-Id")}
+        answers[status] = _ordered({**answer, "headers": headers}, ("description", "headers", "content"))
+    for status in {*told, *_expected(path, operation)} - {int(status) for status in answers}:
+        answers[str(status)] = _ref("responses", _ERRORS[status][0])
+    operation["responses"] = dict(sorted(answers.items()))
+    operation["parameters"] += _conditions(operation["responses"])
+    if operation["security"]:
+        [[scope]] = operation["security"][0].values()
+        operation["description"] = f"{operation.get('description', '')}\n\nScope: `{scope}`.".strip()
+    return _ordered({name: value for name, value in operation.items() if value or name == "security"}, _OPERATION_ORDER)
+
+
+def _expected(path: str, operation: Mapping[str, Any]) -> Iterable[int]:
+    """Yield the errors that any operation of this shape can end in."""
+    if operation["security"]:
+        yield from (400, 401, 403, 503)
+    if "{" in path:
+        yield 404
+    if "requestBody" in operation:
+        yield from (413, 415, 422)
+    if any(parameter.get("in") == "query" for parameter in operation["parameters"]):
+        yield 422
+
+
+def _conditions(responses: Mapping[str, Any]) -> list[dict[str, str]]:
+    names = {"304": "IfNoneMatch", "428": "IfMatchRequired", "412": "IfMatch"}
+    return [_ref("parameters", name) for status, name in names.items() if status in responses][:1]
+
+
+@cache
+def _components() -> dict[str, Any]:
+    scheme = {"type": "http", "scheme": "bearer", "description": "An API key: `pr_live_…` or `pr_test_…`."}
+    text = {"in": "header", "schema": {"type": "string"}}
+    return {
+        "securitySchemes": {"bearerAuth": scheme},
+        "parameters": {name: {**text, **parameter} for name, parameter in _CONDITIONS.items()},
+        "headers": {name: {"description": said, "schema": schema} for name, (said, schema) in _HEADERS.items()},
+        "responses": {name: _error(status, more) for status, (name, more) in _ERRORS.items()},
+    }
+
+
+def _error(status: int, more: Mapping[str, Any]) -> dict[str, Any]:
+    title, detail = problems.TITLES[status]
+    example = {"type": "about:blank", "title": title, "status": status, "detail": detail, "instance": "/v1/…", **more}
+    names = (*_EXTRA_HEADERS.get(status, ()), "X-Request-Id")
+    return {
+        "description": title,
+        "headers": {name: _ref("headers", name) for name in names},
+        "content": {problems.MEDIA_TYPE: {"schema": _ref("schemas", "Problem"), "example": example}},
+    }
+
+
+def _ref(kind: str, name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+def _ordered(found: Mapping[str, Any], order: Iterable[str]) -> dict[str, Any]:
+    return {name: found[name] for name in order if name in found} | dict(found)
+
+
+def _addresses2properties(_converter: Any, field: Any, ret: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
+    """Describe the fields that take an address in several forms."""
+    if not isinstance(field, Sender):
+        return {}
+    forms = [{"type": "string", "format": "email", "maxLength": 254}, {"$ref": ret.pop("$ref")}]
+    if isinstance(field, Mailboxes):
+        forms.append({"type": "array", "items": {"anyOf": list(forms)}, "maxItems": field.longest})
+    return {"anyOf": forms}

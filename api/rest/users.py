@@ -1,0 +1,118 @@
+"""The views under /v1/users."""
+
+from typing import Any
+from uuid import UUID
+
+from flask import g
+
+from api.core import users
+from api.rest import examples, links, preconditions
+from api.rest.blueprint import Blueprint
+from schemas.base import ListQuery
+from schemas.users import RegisteredOut, UserChange, UserIn, UserOut, UserPage
+from schemas.vocabulary import Scope
+
+blp = Blueprint("users", __name__, url_prefix="/v1/users", description="Registering users, with their notices.")
+
+#: Seconds after which a status that has just been queued is worth asking for.
+FIRST_LOOK = "2"
+
+
+@blp.operation("POST", "", id="register_user", scope=Scope.USERS_WRITE)
+@blp.body(UserIn(), examples={"A user": examples.USER_IN, "The least": examples.LEAST_USER_IN})
+@blp.answers(
+    202,
+    RegisteredOut(),
+    description="Registered, and the notices are queued. `Location` is the status of the first of them.",
+    example=examples.REGISTERED,
+    headers=("Location", "Content-Location", "Retry-After"),
+)
+@blp.also(
+    201,
+    RegisteredOut(),
+    description="Registered; there was nothing to send.",
+    example=examples.REGISTERED_SILENTLY,
+    headers=("Location",),
+)
+@blp.also(200, RegisteredOut(), description="Known already; nothing is sent.", example=examples.KNOWN)
+@blp.fails(409)
+def register(body: dict[str, Any]) -> Any:
+    """Register a user.
+
+    The user and the notices about it, to the operator's administrator and the welcome mail, are stored together or
+    not at all. Registering the same username and e-mail address again is harmless.
+    """
+    registration = users.register(key=g.key, **body)
+    return _registered(registration), *_outcome(registration)
+
+
+@blp.operation("GET", "", id="list_users", scope=Scope.USERS_READ)
+@blp.query(ListQuery())
+@blp.answers(200, UserPage(), example=examples.USER_PAGE, headers=("Link",))
+def search(query: dict[str, Any]) -> Any:
+    """List the users, newest first."""
+    return links.listed(users.search(key=g.key, **query), lambda user: user, "v1", "users")
+
+
+@blp.operation("GET", "/<uuid:user_id>", id="get_user", scope=Scope.USERS_READ)
+@preconditions.tagged
+@blp.answers(200, UserOut(), example=examples.USER, headers=("ETag",))
+@blp.also(304, description="Still as the ETag says.", headers=("ETag",))
+def get(user_id: UUID) -> Any:
+    """Show a user."""
+    user = users.get(user_id, key=g.key)
+    return user, {"ETag": preconditions.etag(user.version)}
+
+
+@blp.operation("PATCH", "/<uuid:user_id>", id="change_user", scope=Scope.USERS_WRITE)
+@blp.body(UserChange(), examples={"Another name": examples.USER_CHANGE})
+@blp.answers(200, UserOut(), example=examples.USER, headers=("ETag",))
+@blp.fails(409, 412, 428)
+def change(body: dict[str, Any], user_id: UUID) -> Any:
+    """Change a user that is still as the ETag in `If-Match` says.
+
+    What is left out stays as it is; null takes a name or a locale away.
+    """
+    version = preconditions.wanted_version(required=True)
+    user = users.change(user_id, key=g.key, version=version, **body)
+    return user, {"ETag": preconditions.etag(user.version)}
+
+
+@blp.operation("DELETE", "/<uuid:user_id>", id="erase_user", scope=Scope.USERS_WRITE)
+@blp.answers(204, description="Erased.")
+@blp.fails(412)
+def erase(user_id: UUID) -> None:
+    """Erase a user.
+
+    Mail to them that waits is cancelled, their data is erased everywhere, and the counts stay.
+    """
+    users.erase(user_id, key=g.key, version=preconditions.wanted_version(required=False))
+
+
+def _registered(registration: users.Registration) -> dict[str, Any]:
+    user = registration.user
+    return {
+        **{name: getattr(user, name) for name in ("id", "username", "email", "name", "locale", "metadata_")},
+        "created_at": user.created_at,
+        "updated_at": user.updated_at,
+        "known": registration.known,
+        "notifications": [
+            {
+                "id": notice.id,
+                "template": notice.template_name,
+                "status": notice.status,
+                "url": links.to("v1", "notifications", notice.id),
+            }
+            for notice in registration.notifications
+        ],
+    }
+
+
+def _outcome(registration: users.Registration) -> tuple[int, dict[str, str]]:
+    where = links.to("v1", "users", registration.user.id)
+    if registration.known:
+        return 200, {"Content-Location": where}
+    if not registration.notifications:
+        return 201, {"Location": where}
+    status = links.to("v1", "notifications", registration.notifications[0].id)
+    return 202, {"Location": status, "Content-Location": where, "Retry-After": FIRST_LOOK}
