@@ -41,6 +41,7 @@ def create_app(settings: config.Settings | None = None, *, reload: bool = False)
         probe_first=settings.relay_probe_first,
         probe_max=settings.relay_probe_max,
         grace=settings.grace,
+        journals=_beside(url),
     )
     db.configure(app)
     migrations.configure(app, paths.share("migrations"))
@@ -62,6 +63,13 @@ def database_url(settings: config.Settings) -> str:
     if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
         url = url.set(database=str(Path(url.database).absolute()))
     return url.render_as_string(hide_password=False)
+
+
+def _beside(url: str) -> Path:
+    """Return the folder of a SQLite database; other databases are not on this machine, and it is `var`."""
+    database = make_url(url).database
+    on_disk = url.startswith("sqlite") and database and database != ":memory:"
+    return Path(str(database)).parent if on_disk else Path("var").absolute()
 
 
 def _policy(settings: config.Settings, *, reload: bool) -> Policy:

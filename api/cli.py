@@ -1,0 +1,214 @@
+"""The `postroom` command."""
+
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from functools import partial
+from types import FrameType
+from typing import Any
+from uuid import UUID
+
+import click
+
+from api import config, development, serving
+from api.app import create_app
+from api.core import addresses, keys, migrations, notifications
+from api.core.errors import PostroomError
+from api.core.models import ApiKey
+from api.delivery.dispatch import Dispatcher
+from api.rest import openapi
+from api.startup import load, prepared, reachable
+from schemas.vocabulary import Mode, Scope
+
+_PORT = click.IntRange(0, 65535)
+
+
+class Wrong(click.ClickException):
+    """What a command was given is wrong."""
+
+    exit_code = 2
+
+
+class Commands(click.Group):
+    """Commands whose known failures end in one sentence on stderr instead of a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command: exit 1 where it cannot start, 2 where what it was given is wrong."""
+        try:
+            return super().invoke(ctx)
+        except (config.ConfigError, migrations.SchemaError, serving.Refused, development.UnusableKey) as error:
+            raise click.ClickException(str(error)) from None
+        except PostroomError as error:
+            raise Wrong("\n".join(_lines(error))) from None
+
+
+@click.group(cls=Commands)
+@click.version_option(package_name="postroom")
+def cli() -> None:
+    """Postroom: a notification API that sends mail from a durable outbox."""
+
+
+@cli.command()
+@click.option("--port", type=_PORT, default=8000, show_default=True, help="HTTP port on loopback; 0 takes a free one.")
+@click.option("--smtp-port", type=_PORT, default=8025, show_default=True, help="Port of the embedded inbox.")
+def dev(port: int, smtp_port: int) -> None:
+    """Serve on loopback, with an inbox of its own and a development key."""
+    development.run(config.read(), port=port, smtp_port=smtp_port)
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to serve on.")
+@click.option("--port", type=_PORT, default=8000, show_default=True, help="HTTP port; 0 takes a free one.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Server processes.")
+def serve(host: str, port: int, workers: int) -> None:
+    """Serve, and dispatch by a thread in each worker unless POSTROOM_DISPATCH says otherwise."""
+    settings = config.read()
+    if settings.sender is None:
+        raise config.ConfigError("POSTROOM_SENDER is missing: set it to where mail comes from, `Name <address>`.")
+    host, port = serving.free_address(host, port)
+    settings = reachable(settings, port=port)
+    with prepared(settings):
+        click.echo(f"Postroom serves {settings.public_url} from port {port} on {host}.")
+    serving.serve(partial(load, settings), host=host, port=port, workers=workers, grace=settings.grace)
+
+
+@cli.command()
+@click.option("--once", is_flag=True, help="End as soon as nothing is due that can be sent.")
+def dispatch(once: bool) -> None:
+    """Send what is due, as a process of its own, until SIGTERM."""
+    serving.configure_logging()
+    stop = threading.Event()
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    with prepared(config.read()) as app:
+        dispatcher = Dispatcher(app)
+        (dispatcher.run_until_idle if once else dispatcher.run)(stop.is_set)
+
+
+@cli.command()
+@click.option("--to", "to", required=True, multiple=True, help="An address, or `Name <address>`; may be repeated.")
+@click.option("--template", required=True, help="A template's name.")
+@click.option("--data", default="{}", show_default=True, help="The template's variables, a JSON object.")
+@click.option("--subject", help="Instead of the template's subject.")
+@click.option("--locale", help="Language of the template, like `de`.")
+def send(to: tuple[str, ...], template: str, data: str, subject: str | None, locale: str | None) -> None:
+    """Queue one mail; whoever dispatches sends it. Prints its id and the URL of its status."""
+    recipients, variables = [_recipient(one) for one in to], _variables(data)
+    settings = config.read()
+    with prepared(settings):
+        queued = notifications.accept(
+            key=keys.operator(), to=recipients, template=template, data=variables, subject=subject, locale=locale
+        )
+        click.echo(queued.id)
+        click.echo(f"{settings.public_url.rstrip('/')}/v1/notifications/{queued.id}")
+
+
+@cli.command("openapi")
+@click.argument("file", default="-", type=click.File("w", encoding="utf-8"))
+def write_openapi(file: Any) -> None:
+    """Write the API's description, openapi.yaml, to FILE or stdout."""
+    # The description is the same everywhere, so it is made from no settings.
+    app = create_app(config.Settings())
+    with app.app_context():
+        file.write(openapi.to_yaml(openapi.document(app)))
+
+
+@cli.group("keys")
+def api_keys() -> None:
+    """API keys."""
+
+
+@api_keys.command()
+@click.option("--name", required=True, help="What the key is for.")
+@click.option(
+    "--scope",
+    "scopes",
+    required=True,
+    multiple=True,
+    type=click.Choice([one.value for one in Scope]),
+    help="May be repeated.",
+)
+@click.option("--test", is_flag=True, help="Its mail goes to the captured inbox only.")
+def create(name: str, scopes: tuple[str, ...], test: bool) -> None:
+    """Make a key, and print it alone on the last line; it cannot be had again."""
+    with prepared(config.read()):
+        made, secret = keys.create(
+            name=name, scopes=[Scope(one) for one in scopes], mode=Mode.TEST if test else Mode.LIVE
+        )
+        click.echo(f"{made.mode} key {made.id}, {', '.join(made.scopes)}:")
+        click.echo(secret)
+
+
+@api_keys.command("list")
+def list_keys() -> None:
+    """List the keys, newest first: id, mode, last four characters, when made, state, scopes, name."""
+    with prepared(config.read()):
+        for key in _every_key():
+            state = "revoked" if key.revoked_at else "active"
+            made = key.created_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+            click.echo(f"{key.id}  {key.mode}  …{key.hint}  {made}  {state:7}  {','.join(key.scopes)}  {key.name}")
+
+
+@api_keys.command()
+@click.argument("key_id", metavar="ID", type=click.UUID)
+def revoke(key_id: UUID) -> None:
+    """Make a key useless."""
+    with prepared(config.read()):
+        keys.revoke(key_id)
+        click.echo(f"{key_id} is revoked.")
+
+
+@cli.group()
+def db() -> None:
+    """The database."""
+
+
+@db.command()
+def upgrade() -> None:
+    """Bring the tables to this version's schema; every command that needs them does so by itself."""
+    with prepared(config.read()):
+        click.echo(f"{migrations.name()} is at schema {migrations.state().current}.")
+
+
+def _every_key() -> Iterator[ApiKey]:
+    after = None
+    while True:
+        page = keys.search(limit=100, after=after)
+        yield from page.data
+        if (after := page.next) is None:
+            return
+
+
+def _recipient(text: str) -> Any:
+    try:
+        return addresses.parse(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--to") from None
+
+
+def _variables(text: str) -> dict[str, Any]:
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise click.BadParameter(f"not JSON: {error}", param_hint="--data") from None
+    if not isinstance(data, dict):
+        raise click.BadParameter("not a JSON object", param_hint="--data")
+    return data
+
+
+def _lines(error: PostroomError) -> list[str]:
+    return [f"{one.pointer}: {one.detail}" for one in error.errors] or [error.detail]
+
+
+def main() -> None:
+    """Run the command line."""
+    cli(prog_name="postroom")
+
+
+if __name__ == "__main__":
+    main()

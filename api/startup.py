@@ -1,0 +1,54 @@
+"""What comes before the work of every command: an app on a database that fits it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from flask import Flask
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from api.app import create_app, start_dispatcher
+from api.config import ConfigError, Settings
+from api.core import migrations
+from api.core.db import close
+
+
+@contextmanager
+def prepared(settings: Settings) -> Iterator[Flask]:
+    """Give an app in its context, on an upgraded database; afterwards nothing of it is open, so that one may fork.
+
+    Raises ConfigError, SchemaError.
+    """
+    app = _app(settings)
+    try:
+        with app.app_context():
+            migrations.upgrade()
+            yield app
+    finally:
+        close(app)
+
+
+def load(settings: Settings) -> Flask:
+    """Make the app of a server's worker, with its dispatcher."""
+    app = create_app(settings)
+    start_dispatcher(app, settings)
+    return app
+
+
+def reachable(settings: Settings, *, port: int) -> Settings:
+    """Return the settings with the served URL as the public one, unless the operator has set another."""
+    if settings.public_url != Settings().public_url:
+        return settings
+    return replace(settings, public_url=f"http://127.0.0.1:{port}")
+
+
+def _app(settings: Settings) -> Flask:
+    try:
+        url = make_url(settings.database_url)
+        if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+            raise ConfigError("POSTROOM_DATABASE_URL means memory, which no other process can see.")
+        return create_app(settings)
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        # Not the URL: its password has no place in a message.
+        raise ConfigError(f"POSTROOM_DATABASE_URL cannot be used: {error}.") from None
