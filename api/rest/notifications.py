@@ -8,7 +8,7 @@ from flask import g
 
 from api.core import clock, notifications, search
 from api.core.claim import Address
-from api.core.errors import Invalid
+from api.core.errors import Invalid, NotAllowed
 from api.core.models import Delivery, Notification
 from api.rest import examples, links, pointers, preconditions
 from api.rest.blueprint import Blueprint
@@ -109,7 +109,7 @@ def _accepted(body: dict[str, Any]) -> Notification:
     sender = body.pop("sender", None)
     try:
         return notifications.accept(key=g.key, **lists, sender=sender and _address(sender), **body)
-    except Invalid as error:
+    except (Invalid, NotAllowed) as error:
         error.errors = tuple(pointers.within(g.body, one) for one in error.errors)
         raise
 
