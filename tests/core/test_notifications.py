@@ -201,3 +201,11 @@ def test_what_fails_inside_the_transaction_leaves_nothing(app, accept, key, coun
 
 def _user(name: str) -> dict[str, object]:
     return {"user": {"username": name.lower(), "name": name, "email": f"{name.lower()}@example.org"}}
+
+
+def test_a_search_by_recipient_knows_other_spellings_of_the_address(accept, key):
+    notification = accept(to=[Address("ann@straße.de")])
+
+    for spelling in ("ann@straße.de", "ANN@xn--strae-oqa.de"):
+        assert [one.id for one in search.find(key=key, recipient=spelling).data] == [notification.id]
+    assert search.find(key=key, recipient="no address").data == []
