@@ -21,6 +21,8 @@ from api.rest import openapi
 from api.startup import load, prepared, reachable
 from schemas.vocabulary import Mode, Scope
 
+#: Characters of a key's name, as the API has it.
+MAX_NAME = 100
 _PORT = click.IntRange(0, 65535)
 
 
@@ -136,6 +138,8 @@ def api_keys() -> None:
 @click.option("--test", is_flag=True, help="Its mail goes to the captured inbox only.")
 def create(name: str, scopes: tuple[str, ...], test: bool) -> None:
     """Make a key, and print it alone on the last line; it cannot be had again."""
+    if not 0 < len(name.strip()) <= MAX_NAME:
+        raise click.BadParameter(f"must have 1 to {MAX_NAME} characters", param_hint="--name")
     with prepared(config.read()):
         made, secret = keys.create(
             name=name, scopes=[Scope(one) for one in scopes], mode=Mode.TEST if test else Mode.LIVE

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import uuid6
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -163,9 +163,13 @@ def _normal(email: str) -> str:
 
 def _known(mode: Mode, username: str, email: str) -> User | None:
     """Return the user of this username and e-mail. Raises Conflict if one of them is somebody else's."""
-    by_name = db.session.scalar(select(User).where(User.mode == mode, User.username_key == username_key(username)))
-    by_email = db.session.scalar(select(User).where(User.mode == mode, User.email_key == addresses.key(email)))
-    if by_name is not None and by_email is not None and by_name.id == by_email.id:
+    name, mailbox = username_key(username), addresses.key(email)
+    # One statement: between two, a twin could be stored, and one of them would see half of it.
+    owners = select(User).where(User.mode == mode, or_(User.username_key == name, User.email_key == mailbox))
+    found = db.session.scalars(owners).all()
+    by_name = next((user for user in found if user.username_key == name), None)
+    by_email = next((user for user in found if user.email_key == mailbox), None)
+    if by_name is not None and by_name is by_email:
         return by_name
     _raise_taken(username=by_name is not None, email=by_email is not None)
     return None
