@@ -197,24 +197,6 @@ def test_a_twin_of_a_running_request_is_told_to_come_back(app, client, count):
     assert client.post("/v1/notifications", json=body, headers=KEY).status_code == 202
 
 
-def test_a_twin_that_another_process_finished_first_gets_its_answer(app, client, count, monkeypatch):
-    """The other process commits between this one's look at the receipts and its own transaction."""
-    first = client.post("/v1/notifications", json=MESSAGE, headers=KEY)
-    look = receipts.find
-    seen = []
-
-    def blind_once(ticket):
-        seen.append(ticket)
-        return None if len(seen) == 1 else look(ticket)
-
-    monkeypatch.setattr(receipts, "find", blind_once)
-    late = client.post("/v1/notifications", json=MESSAGE, headers=KEY)
-
-    assert late.data == first.data
-    assert late.headers["Idempotent-Replayed"] == "true"
-    assert count(Notification) == 1
-
-
 def test_a_receipt_is_kept_for_a_day_and_then_purged(app, client, count, at):
     client.post("/v1/notifications", json=MESSAGE, headers=KEY)
     purge = partial(receipts.purge, kept=app.extensions["postroom.policy"].receipts_kept)
