@@ -1,14 +1,32 @@
 """Frozen content between the table and the value that a message is assembled from."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import delete, select
+from sqlalchemy import Table, bindparam, delete, select
 from sqlalchemy.orm import Session
 
 from api.core import claim
 from api.core.models import Content, Notification
+
+_CONTENT = cast(Table, Content.__table__).c
+_NOTIFICATION = cast(Table, Notification.__table__).c
+_LOAD = (
+    select(
+        _CONTENT.notification_id,
+        _CONTENT.sender_email,
+        _CONTENT.sender_name,
+        _CONTENT.headers,
+        _CONTENT.text,
+        _CONTENT.html,
+        _NOTIFICATION.subject,
+        _NOTIFICATION.message_id,
+        _NOTIFICATION.created_at,
+    )
+    .join_from(Content.__table__, Notification.__table__)
+    .where(_CONTENT.notification_id.in_(bindparam("ids", expanding=True)))
+)
 
 
 def row(notification_id: UUID, content: claim.Content) -> dict[str, Any]:
@@ -32,21 +50,7 @@ def load(session: Session, notification_ids: Collection[UUID]) -> dict[UUID, cla
     """Return the frozen contents of these notifications; a purged one is missing from the answer."""
     if not notification_ids:
         return {}
-    rows = session.execute(
-        select(
-            Content.notification_id,
-            Content.sender_email,
-            Content.sender_name,
-            Content.headers,
-            Content.text,
-            Content.html,
-            Notification.subject,
-            Notification.message_id,
-            Notification.created_at,
-        )
-        .join(Notification, Notification.id == Content.notification_id)
-        .where(Content.notification_id.in_(notification_ids))
-    )
+    rows = session.connection().execute(_LOAD, {"ids": list(notification_ids)})
     return {
         row.notification_id: claim.Content(
             message_id=row.message_id,

@@ -21,6 +21,7 @@ from api.delivery import capture
 from api.delivery.circuit import Circuit
 from api.delivery.crew import Crew
 from api.delivery.house import House
+from api.delivery.sizing import Pace, Sizing
 from api.delivery.smtp import mail
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ MOST_AHEAD = 500
 #: Seconds between two looks at the table when nobody nudges: other processes accept mail too.
 POLL_SECONDS = 0.5
 #: Seconds that results and nudges are gathered while mail is under way, so that one transaction serves many.
-GATHER_SECONDS = 0.005
+GATHER_SECONDS = 0.02
 #: Seconds before the database is asked again after it failed.
 RETRY_SECONDS = 1.0
 
@@ -42,6 +43,7 @@ class DispatchSettings:
     """The operator's numbers, times in seconds; and where a dispatcher keeps its journal."""
 
     senders: int
+    rate: float | None
     probe_first: float
     probe_max: float
     grace: float
@@ -61,6 +63,10 @@ class Dispatcher:
         self._unsettled: list[Settlement] = []
         self._returned: list[Claim] = []
         self._ahead = self._settings.senders * AHEAD
+        self._more = False
+        self._captured_at = float("-inf")
+        self._sizing = Sizing(self._settings.senders)
+        self._pace = Pace(self._settings.rate)
         #: A sentence while the dispatcher cannot do its work, for `/readyz`.
         self.trouble: str | None = None
 
@@ -120,22 +126,22 @@ class Dispatcher:
             with self._app.app_context():
                 self._store(crew)
                 house.keep(crew)
-                took = self._claim(house.me, crew)
-                pause = POLL_SECONDS if took else self._until_due(house.me)
+                took = self._claim(house, crew)
+                busy = took or crew.open() > 0 or bool(self._unsettled) or self._circuit.is_probing()
+                pause = POLL_SECONDS if busy else self._until_due(house.me)
             self.trouble = None
         except Unavailable as error:
             self._stumble(error)
             return False, 0.0
-        if took or crew.open() or self._unsettled or self._circuit.is_probing():
-            # Whoever has an answer wakes this loop; what fell due meanwhile waits for a free sender anyway.
-            return False, POLL_SECONDS
-        return pause > 0, pause
+        # While it is busy, whoever has an answer wakes this loop; what fell due meanwhile waits for a sender anyway.
+        return not busy and pause > 0, pause
 
     def _store(self, crew: Crew) -> None:
         """Store results, and give back what was not begun. What cannot be stored now is kept for the next time."""
         settlements, returned = crew.fetch()
         self._unsettled += settlements
         self._returned += returned
+        crew.resize(self._sizing.observe(done=len(settlements), waiting=crew.waiting(), now=time.monotonic()))
         if self._returned:
             transact(partial(outbox.release, claims=self._returned), durable=False)
             self._returned = []
@@ -148,24 +154,37 @@ class Dispatcher:
                 log.warning("late %s of delivery %s refused", one.result.outcome, one.hold.delivery_id)
             self._unsettled = []
 
-    def _claim(self, me: UUID, crew: Crew) -> bool:
+    def _claim(self, house: House, crew: Crew) -> bool:
         """Claim what there is room for; tell whether anything was."""
-        took = capture.deliver(me)
+        me = house.me
+        took = self._capture(me)
         if not self._circuit.is_up():
             return took
         waiting = crew.waiting()
-        room = self._room() - crew.open()
+        room = self._pace.grant(self._room() - crew.open(), now=time.monotonic())
         if room <= 0 or waiting > self._ahead // 2:
             return took
-        if not outbox.is_due(db.session(), transports=[transports.RELAY], holder=me):
+        # After a full claim there is more, most likely; else a read tells for less than a writing transaction.
+        if not self._more and not outbox.is_due(db.session(), transports=[transports.RELAY], holder=me):
             return took
         lease = policy.current().lease
         claims: list[Claim] = transact(
             partial(outbox.claim, holder=me, transport=transports.RELAY, limit=room, lease=lease), durable=False
         )
         crew.take(claims)
-        self._adapt(full=len(claims) == room, waiting=waiting)
+        self._pace.spend(len(claims))
+        self._more = len(claims) == room
+        self._adapt(full=self._more, waiting=waiting)
         return took or bool(claims)
+
+    def _capture(self, me: UUID) -> bool:
+        """Deliver test mail, unless that was looked for a moment ago."""
+        now = time.monotonic()
+        if now - self._captured_at < GATHER_SECONDS * 5:
+            return False
+        took = capture.deliver(me)
+        self._captured_at = float("-inf") if took else now
+        return took
 
     def _room(self) -> int:
         """Return how many claims may be open: few while the relay is slow or has just come back."""

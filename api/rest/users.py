@@ -35,7 +35,13 @@ FIRST_LOOK = "2"
     example=examples.REGISTERED_SILENTLY,
     headers=("Location",),
 )
-@blp.also(200, RegisteredOut(), description="Known already; nothing is sent.", example=examples.KNOWN)
+@blp.also(
+    200,
+    RegisteredOut(),
+    description="Known already; nothing is sent.",
+    example=examples.KNOWN,
+    headers=("Content-Location",),
+)
 @blp.fails(409)
 @blp.once(RegisteredOut(), lambda registration: (_registered(registration), *_outcome(registration)))
 def register(body: dict[str, Any], ticket: Ticket | None) -> Any:

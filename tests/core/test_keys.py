@@ -17,7 +17,9 @@ def test_a_key_has_the_form_that_scanners_look_for(app, mode, prefix):
 
     assert re.fullmatch(prefix + "[0-9A-Za-z]{36}", secret)
     assert keys.well_formed(secret)
-    assert keys.authenticate(secret).id == key.id
+    known = keys.authenticate(secret)
+    assert known is not None
+    assert known.id == key.id
 
 
 def test_only_a_digest_is_stored(app):

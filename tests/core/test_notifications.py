@@ -30,7 +30,7 @@ def test_every_missing_variable_is_named_and_nothing_is_stored(accept, count):
     with pytest.raises(MissingVariables) as missing:
         accept(template="welcome", subject=None, text=None, data={})
 
-    assert [error.pointer for error in missing.value.errors][0].startswith("/data/user")
+    assert next(iter(missing.value.errors)).pointer.startswith("/data/user")
     assert count(Notification) == count(Content) == count(Delivery) == 0
 
 
@@ -177,6 +177,7 @@ def test_an_altered_cursor_is_refused(accept, key):
     for _ in range(3):
         accept()
     cursor = search.find(key=key, limit=1).next
+    assert cursor is not None
     for position in range(len(cursor)):
         altered = cursor[:position] + ("A" if cursor[position] != "A" else "B") + cursor[position + 1 :]
         with pytest.raises(BadCursor):

@@ -109,7 +109,7 @@ class TestEveryRoute:
 
 
 def test_a_message_that_cannot_be_rendered_does_not_use_the_key_up(client):
-    body = {"to": "ann@example.org", "template": "welcome"}
+    body: dict[str, object] = {"to": "ann@example.org", "template": "welcome"}
     assert client.post("/v1/notifications", json=body, headers=KEY).status_code == 422
 
     body["data"] = {"user": {"username": "ann", "name": "Ann", "email": "ann@example.org"}}
@@ -184,10 +184,14 @@ def test_any_header_is_a_key_or_a_bad_request(text):
     assert all(" " <= character <= "~" for character in key)
 
 
+def _never(_result: object) -> receipts.Answer:
+    raise AssertionError
+
+
 def test_a_twin_of_a_running_request_is_told_to_come_back(app, client, count):
     body = dict(MESSAGE)
     key = client.get("/v1/keys").json["data"][0]["id"]
-    ticket = receipts.Ticket(UUID(key), "notifications.send", "order-7", idempotency.fingerprint(body), lambda _: None)
+    ticket = receipts.Ticket(UUID(key), "notifications.send", "order-7", idempotency.fingerprint(body), _never)
     with receipts.running(ticket):
         twin = client.post("/v1/notifications", json=body, headers=KEY)
 
