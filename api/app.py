@@ -90,6 +90,7 @@ def _policy(settings: config.Settings, *, reload: bool) -> Policy:
         ),
         lease=timedelta(seconds=settings.mail_deadline) + LEASE_MARGIN,
         library=Library([*folders, paths.share("templates") / "mail"], reload=reload),
+        receipts_kept=timedelta(hours=settings.idempotency_hours),
     )
 
 

@@ -49,6 +49,7 @@ class Settings:
     relay_probe_max: float = 300.0
     grace: float = 20.0
     max_body: int = 5 * 1024 * 1024
+    idempotency_hours: float = 24.0
     mail_server: str = "localhost"
     mail_port: int = 25
     mail_use_tls: bool = False
@@ -226,6 +227,13 @@ def _ranges(settings: Settings) -> str | None:
     return None
 
 
+def _receipts(settings: Settings) -> str | None:
+    # Clients rely on a day; the upper end, ten years, keeps dates in the calendar.
+    if not 24 <= settings.idempotency_hours <= 87_600:
+        return f"POSTROOM_IDEMPOTENCY_HOURS is {settings.idempotency_hours}; it must be from 24 to 87600."
+    return None
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether a host name can only mean this machine."""
     if host == "localhost":
@@ -256,5 +264,6 @@ _RULES: tuple[Callable[[Settings], str | None], ...] = (
     _public_url,
     _origins,
     _numbers,
+    _receipts,
     _ranges,
 )

@@ -8,7 +8,7 @@ from alembic.autogenerate.api import AutogenContext
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
-from api.core import migrations, models
+from api.core import batches, migrations, models, receipts  # noqa: F401 -- their tables, too
 from api.core.db import Instant
 
 

@@ -155,6 +155,12 @@ class JsonObject(Coded, fields.Dict):
         return dict(value)
 
 
+class Id(Coded, fields.UUID):
+    """The id of a resource."""
+
+    SAYS: ClassVar[Sayings] = {"invalid_uuid": ("invalid_format", "Must be a UUID.")}
+
+
 class ListQuery(Request):
     """Which part of a list is asked for."""
 

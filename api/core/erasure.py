@@ -5,8 +5,9 @@ from uuid import UUID
 from sqlalchemy import delete, exists, or_, select, true, update
 from sqlalchemy.orm import Session
 
-from api.core import outbox, transports
+from api.core import outbox, receipts, transports
 from api.core.models import Attempt, Content, Delivery, Notification
+from api.core.receipts import Receipt
 from schemas.vocabulary import Mode
 
 #: Stands where an erased address stood; not an address, so that nothing can be sent to it.
@@ -29,6 +30,8 @@ def erase(session: Session, *, mode: Mode, mailbox: str, user_id: UUID | None = 
         .values(purge=True, metadata_={})
         .execution_options(synchronize_session=False)
     )
+    told = [Receipt.subject_id.in_(theirs)] + ([Receipt.subject_id == user_id] if user_id else [])
+    receipts.erase(session, or_(*told))
     session.execute(
         update(Attempt)
         .where(Attempt.delivery_id.in_(select(Delivery.id).where(to_them)))

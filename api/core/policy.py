@@ -24,6 +24,8 @@ class Policy:
     #: How long a claim holds; longer than the deadline of one SMTP transaction.
     lease: timedelta
     library: Library
+    #: How long a repeated request gets the first answer.
+    receipts_kept: timedelta = timedelta(hours=24)
 
     def allows(self, sender: str) -> bool:
         """Tell whether mail may go out from this address."""

@@ -11,12 +11,13 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from api.core import addresses, clock, drafts, erasure, notifications, paging, policy
+from api.core import addresses, clock, drafts, erasure, notifications, paging, policy, receipts
 from api.core.claim import Address
 from api.core.db import db, transact
 from api.core.drafts import Draft
 from api.core.errors import Conflict, FieldError, Invalid, NotFound, StaleVersion
 from api.core.models import ApiKey, Notification, User
+from api.core.receipts import Ticket
 from schemas.vocabulary import Mode
 
 
@@ -37,16 +38,17 @@ def register(
     name: str | None = None,
     locale: str | None = None,
     metadata: Mapping[str, Any] | None = None,
+    ticket: Ticket | None = None,
 ) -> Registration:
     """Store a user together with the notices about it: to the admin, and the welcome mail if switched on.
 
     The same username and e-mail again give the known user, and no mail. Raises Conflict if either belongs to
-    somebody else, Invalid, Unavailable.
+    somebody else, Invalid, TwinRunning if the ticket was used meanwhile, Unavailable.
     """
     mailbox = _normal(email)
     known = _known(key.mode, username, mailbox)
     if known is not None:
-        return Registration(known, known=True, notifications=())
+        return _again(known, ticket)
     now = clock.utcnow()
     user = User(
         id=uuid6.uuid7(),
@@ -65,9 +67,15 @@ def register(
     notices = _notices(user)
 
     def work(session: Session) -> None:
+        receipts.reserve(session, ticket)
         session.add(user)
         session.flush()
         notifications.store(session, notices, mode=key.mode)
+        receipts.fill(session, ticket, lambda: registered(session), subject=user.id)
+
+    def registered(session: Session) -> Registration:
+        queued = notifications.read(session, [notice.id for notice in notices])
+        return Registration(user, known=False, notifications=tuple(queued))
 
     try:
         transact(work)
@@ -76,7 +84,7 @@ def register(
         twin = _known(key.mode, username, mailbox)
         if twin is None:
             raise Conflict from None
-        return Registration(twin, known=True, notifications=())
+        return _again(twin, ticket)
     notifications.nudge()
     queued = tuple(notifications.get(notice.id, key=key) for notice in notices)
     return Registration(user, known=False, notifications=queued)
@@ -159,6 +167,19 @@ def _normal(email: str) -> str:
         return addresses.normalise(email)
     except ValueError as error:
         raise Invalid(errors=[FieldError("/email", str(error), "invalid_address")]) from None
+
+
+def _again(user: User, ticket: Ticket | None) -> Registration:
+    """Return what a registration of a known user comes to, with its receipt if one is wanted."""
+    registration = Registration(user, known=True, notifications=())
+    if ticket is not None:
+
+        def work(session: Session) -> None:
+            receipts.reserve(session, ticket)
+            receipts.fill(session, ticket, lambda: registration, subject=user.id)
+
+        transact(work)
+    return registration
 
 
 def _known(mode: Mode, username: str, email: str) -> User | None:

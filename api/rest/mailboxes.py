@@ -1,0 +1,23 @@
+"""Mail addresses between the wire and the core."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from api.core.claim import Address
+
+_LISTS = frozenset({"to", "cc", "bcc", "reply_to"})
+
+
+def loaded(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a body, as its schema has loaded it, with every address as the core has it."""
+    return {name: _value(name, value) for name, value in body.items()}
+
+
+def _value(name: str, value: Any) -> Any:
+    if name in _LISTS:
+        return [_address(one) for one in value]
+    return _address(value) if name == "sender" else value
+
+
+def _address(given: Mapping[str, str]) -> Address:
+    return Address(given["email"], given.get("name"))
