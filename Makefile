@@ -70,6 +70,23 @@ lock: .venv/.locked ## Write the two lock files anew; ARGS=--upgrade for newer v
 	$(COMPILE) -o requirements.txt
 	$(COMPILE) --group dev --constraint requirements.txt -o requirements-dev.txt
 
+.PHONY: bench-delivery
+bench-delivery: .venv var/bench/.peers ## Measure draining beside other senders; ARGS="--rounds 2" for less
+	$(BIN)/python -m benchmarks.delivery $(ARGS)
+
+.PHONY: bench-backlog
+bench-backlog: .venv ## Measure claims, memory and accepts with a million mails waiting
+	$(BIN)/python -m benchmarks.backlog $(ARGS)
+
+# What cannot be had is left out of the measurement, which says so.
+var/bench/.peers: benchmarks/peers.txt benchmarks/package.json
+	@mkdir -p var/bench/node && $(BIN)/python -m venv --clear --without-pip var/bench/peers
+	@$(BIN)/python -m pip --python var/bench/peers/bin/python install $(PIP) -qq -r benchmarks/peers.txt \
+	    || { echo 'Celery cannot be installed and is left out' >&2; rm -rf var/bench/peers; }
+	@cp benchmarks/package.json var/bench/node/ && npm --prefix var/bench/node install --no-audit --no-fund --silent \
+	    || echo 'nodemailer cannot be installed and is left out' >&2
+	@touch $@
+
 .PHONY: wheel
 wheel: .venv ## Build the wheel and the source archive into dist/
 	$(BIN)/python -m build --no-isolation $(ARGS)

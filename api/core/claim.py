@@ -95,7 +95,8 @@ class Blame(StrEnum):
 class Result:
     """What one attempt came to, whose fault that is, and where the dialogue stood.
 
-    `RELEASED` goes with `RELAY` or `OPERATOR`, `UNKNOWN` with a connection lost after the final dot.
+    `RELEASED` goes with `RELAY` or `OPERATOR`, and with `NOBODY` where this process broke it off before anything was
+    handed over; `UNKNOWN` with a connection lost after the final dot.
     A reply without a code means that the connection was lost or the reply made no sense.
     """
 

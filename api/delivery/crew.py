@@ -198,6 +198,8 @@ class Hand:
         self._number = number
         self._unwritten: Settlement | None = None
         self._held: dict[int, Claim] = {}
+        #: The latest that was let into DATA.
+        self._inside: Claim | None = None
 
     def send(self, sender: Sender, claim: Claim) -> None:
         """Send a claim and what follows it; whatever happens, every claim taken is accounted for."""
@@ -209,7 +211,9 @@ class Hand:
             sender.close()
             reply = Reply(None, None, f"internal error: {type(error).__name__}")
             for held in list(self._held.values()):
-                self.report(held, Result(Outcome.DEFERRED, Blame.MESSAGE, Phase.MESSAGE, reply, 0))
+                # What was let into DATA may be through: nobody can tell any more.
+                outcome = Outcome.UNKNOWN if held is self._inside else Outcome.DEFERRED
+                self.report(held, Result(outcome, Blame.MESSAGE, Phase.MESSAGE, reply, 0))
         self._write(None)
 
     def next(self) -> Claim | None:
@@ -222,6 +226,7 @@ class Hand:
     def enter(self, claim: Claim) -> bool:
         """Let a claim into DATA, if it is still ours and the journal knows."""
         if self._crew.holds(claim) and self._write(claim):
+            self._inside = claim
             return True
         self._held.pop(claim.delivery_id.int, None)
         self._crew.let_go(claim)

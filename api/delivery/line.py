@@ -31,7 +31,8 @@ class Line:
         self._misunderstood = 0
         self._one_by_one_until = 0.0
         self._lock = Lock()
-        self._aborted = False
+        #: We have cut it ourselves, for good.
+        self.aborted = False
 
     def open(self) -> Verdict:
         """Open a new connection and log in; the verdict is SENT when mail may be sent now."""
@@ -47,7 +48,7 @@ class Line:
         ends = monotonic() + self.relay.deadline
         if (kept := self.kept()) is not None:
             verdict = self.transact(kept, envelope, confirm, ends)
-            if self._aborted or not is_stale(verdict):
+            if self.aborted or not is_stale(verdict):
                 return verdict
             self.drop()
         fresh = self.connect(ends)
@@ -121,7 +122,7 @@ class Line:
     def abort(self) -> None:
         """End, from another thread, whatever the line is waiting for; it sends nothing any more."""
         with self._lock:
-            self._aborted = True
+            self.aborted = True
             dialogue = self.dialogue
         if dialogue is not None:
             dialogue.channel.abort()
@@ -136,7 +137,7 @@ class Line:
         dialogue = Dialogue(self.relay)
         dialogue.channel.ends = ends
         with self._lock:
-            if self._aborted:
+            if self.aborted:
                 dialogue.channel.abort()
             self.dialogue = dialogue
         self._sent = 0

@@ -7,11 +7,11 @@ whose group was not answered is tried once more, one command at a time, before a
 relay that offers PIPELINING can do it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Protocol
 
-from api.core.claim import Claim, Reply, Result
+from api.core.claim import Blame, Claim, Reply, Result
 from api.delivery import blame
 from api.delivery.blame import Verdict
 from api.delivery.channel import Broken
@@ -44,7 +44,7 @@ class Shift(Protocol):
         """Take what came of a claim."""
 
     def give_back(self, claim: Claim) -> None:
-        """Take back a claim that was not begun."""
+        """Take back a claim that was not begun, or that only an envelope was said of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,9 +214,14 @@ class Stream:
     def _settle(self, parcel: Parcel, verdict: Verdict | None) -> Parcel | None:
         """Report, unless the shift knows (no verdict), and return the next mail; none while the relay is in trouble."""
         if verdict is not None:
+            if self._line.aborted and verdict.reply.code is None and verdict.outcome is not Outcome.UNKNOWN:
+                # We broke it off ourselves, and nothing was handed over: no attempt, and no fault of the relay.
+                verdict = replace(verdict, outcome=Outcome.RELEASED, blame=Blame.NOBODY)
             self._report(parcel, verdict)
+            if verdict.outcome is Outcome.RELEASED or self._line.aborted:
+                return None
         self._began = monotonic()
-        return None if verdict is not None and verdict.outcome is Outcome.RELEASED else self._next()
+        return self._next()
 
     def _report(self, parcel: Parcel, verdict: Verdict) -> None:
         now = monotonic()

@@ -68,3 +68,11 @@ def until() -> Callable[..., None]:
             time.sleep(0.02)
 
     return until
+
+
+@pytest.fixture(params=["pipelined", "plain"])
+def pipelining(request: pytest.FixtureRequest, relay: Relay) -> bool:
+    """Whether the relay offers PIPELINING; both in turn."""
+    offered: bool = request.param == "pipelined"
+    relay.configure(pipelining=offered)
+    return offered

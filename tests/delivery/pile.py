@@ -2,12 +2,14 @@
 
 from collections import deque
 from collections.abc import Iterable
+from typing import Any
 
 from api.core.claim import Claim, Result
 from api.delivery.line import Line
 from api.delivery.smtp import Mail
 from api.delivery.stream import Stream
 from schemas.vocabulary import Outcome
+from tests.delivery.given import a_claim
 from tests.relay.process import Relay
 
 
@@ -75,3 +77,14 @@ def copies(relay: Relay, claim: Claim) -> int:
     mine = [message for message in relay.messages() if message.recipients == (claim.recipient,)]
     assert all(message.message_id == claim.content.message_id for message in mine)
     return len(mine)
+
+
+def some(count: int, **content: Any) -> list[Claim]:
+    """Claims on mails to so many recipients, each with text of its own."""
+    return [a_claim(f"user{n}@example.org", **{"text": f"This is number {n}.\n"} | content) for n in range(count)]
+
+
+def see_all_sent_once(relay: Relay, pile: Pile, claims: list[Claim]) -> None:
+    assert pile.outcomes() == {claim.recipient: [Outcome.SENT] for claim in claims}
+    assert [copies(relay, claim) for claim in claims] == [1] * len(claims)
+    assert relay.violations() == []

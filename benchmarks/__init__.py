@@ -1,0 +1,1 @@
+"""Programs that measure Postroom beside what else could send the same mail."""

@@ -1,0 +1,109 @@
+"""The processes under fire: one server, which dispatches by its thread, or leaves that to processes of their own."""
+
+import contextlib
+import os
+import random
+import signal
+import time
+from collections.abc import Sequence
+from http.client import HTTPException
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.crash.store import Store
+from tests.e2e.server import PATIENCE, Server
+
+
+class Managed(Server):
+    """A process that is started anew when it has ended, as a service manager does."""
+
+    #: Workers that outlived their parent, by handles that no other process can come to bear.
+    _orphans: Sequence[int] = ()
+
+    def is_running(self) -> bool:
+        """Tell whether the parent runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def restart(self) -> None:
+        """Start what is not running; a server answers when this returns."""
+        if not self.is_running():
+            self.start(ready=False)
+
+    def kill_worker(self) -> None:
+        """Send SIGKILL to a worker: the parent replaces it, or gives up when that happens too often."""
+        for pid in self.workers()[:1]:
+            os.kill(pid, signal.SIGKILL)
+
+    def kill_parent(self) -> None:
+        """Send SIGKILL to the parent alone: its workers find out, and end by themselves."""
+        self._orphans = [*self._orphans, *map(os.pidfd_open, self.workers())]
+        os.kill(self.pid, signal.SIGKILL)
+        self.wait()
+
+    def kill(self) -> None:
+        """Send SIGKILL to everything."""
+        super().kill()
+        for orphan in self._orphans:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(orphan, signal.SIGKILL)
+            os.close(orphan)
+        self._orphans = ()
+
+
+class Fleet:
+    """A server, and so many dispatchers: one is the server's thread, more are processes of their own."""
+
+    def __init__(self, directory: Path, dispatchers: int, **settings: object) -> None:
+        by_thread = dispatchers == 1
+        self.server = Managed(directory, "serve", POSTROOM_DISPATCH="thread" if by_thread else "none", **settings)
+        self.dispatchers = [Managed(directory, "dispatch", **settings) for _ in range(0 if by_thread else dispatchers)]
+        self.store = Store(directory / "var" / "postroom.db")
+
+    def __enter__(self) -> Self:
+        self.restore()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for process in (self.server, *self.dispatchers):
+            process.kill()
+
+    def strike(self, chance: random.Random) -> str:
+        """Kill one process that is at work, or a server in one of three ways; return which."""
+        victim = chance.choice(self._at_work())
+        if victim is not self.server:
+            victim.kill()
+            return "dispatcher"
+        way = chance.choice(("everything", "worker", "parent"))
+        {"everything": victim.kill, "worker": victim.kill_worker, "parent": victim.kill_parent}[way]()
+        return f"server's {way}" if way != "everything" else "server"
+
+    def restore(self) -> None:
+        """Start what has ended; the server answers, and one dispatcher is at work when this returns."""
+        for dispatcher in self.dispatchers:
+            dispatcher.restart()
+        deadline = time.monotonic() + PATIENCE * 2
+        while not (self._is_answering() and self._is_dispatching()):
+            self.server.restart()  # also a parent whose workers died too often, and that has given up
+            assert time.monotonic() < deadline, self.logs()
+            time.sleep(0.02)
+
+    def logs(self) -> str:
+        """Return what the processes have said since their last start."""
+        return "\n".join(process.log() for process in (self.server, *self.dispatchers[:1]))
+
+    def _at_work(self) -> list[Managed]:
+        busy = self.store.dispatching()
+        return [self.server, *(each for each in self.dispatchers if each.is_running() and each.pid in busy)]
+
+    def _is_answering(self) -> bool:
+        try:
+            return self.server.is_running() and self.server.get("/healthz").status == 200
+        except (OSError, HTTPException):
+            return False
+
+    def _is_dispatching(self) -> bool:
+        busy = self.store.dispatching()
+        if not self.dispatchers:
+            return bool(busy.intersection(self.server.workers()))
+        return any(each.is_running() and each.pid in busy for each in self.dispatchers)

@@ -1,0 +1,18 @@
+"""The short version of `python -m tests.crash`: random `kill -9`, and the audit."""
+
+import pytest
+
+from tests.crash.harness import Plan, run
+from tests.crash.table import table
+
+
+@pytest.mark.parametrize("dispatchers", [1, 3])
+def test_nothing_that_was_answered_202_is_lost_when_processes_are_killed_at_random(tmp_path, dispatchers):
+    plan = Plan(messages=240, kills=5, dispatchers=dispatchers, seed=dispatchers, seconds=120, latency_ms=5)
+
+    report = run(plan, tmp_path)
+
+    assert report.breaches() == [], table([report])
+    assert report.kills.total() == plan.kills
+    assert report.audit.messages == plan.messages
+    assert report.audit.answered > plan.messages / 2
