@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from environs import EnvValidationError, FileAwareEnv
 
+from schemas.attachments import LONGEST_LIST
+
 #: Where a setting had another name first, that name is read too.
 ALIASES = {
     "POSTROOM_SUBJECT_PREFIX": "FLASKY_MAIL_SUBJECT_PREFIX",
@@ -47,7 +49,12 @@ class Settings:
     relay_probe_first: float = 5.0
     relay_probe_max: float = 300.0
     grace: float = 20.0
-    max_body: int = 5 * 1024 * 1024
+    max_body: int = 25 * 1024 * 1024
+    max_attachment_size: int = 10 * 1024 * 1024
+    max_attachment_total: int = 15 * 1024 * 1024
+    max_attachment_count: int = 20
+    retain_content_days: int = 30
+    retain_metadata_days: int = 0
     mail_server: str = "localhost"
     mail_port: int = 25
     mail_use_tls: bool = False
@@ -216,6 +223,24 @@ def _numbers(settings: Settings) -> str | None:
     return None
 
 
+def _attachments(settings: Settings) -> str | None:
+    if not 0 <= settings.max_attachment_count <= LONGEST_LIST:
+        return f"POSTROOM_MAX_ATTACHMENT_COUNT is {settings.max_attachment_count}; it must be from 0 to {LONGEST_LIST}."
+    for name in ("POSTROOM_MAX_ATTACHMENT_SIZE", "POSTROOM_MAX_ATTACHMENT_TOTAL"):
+        value = getattr(settings, name.removeprefix("POSTROOM_").lower())
+        if value < 0:
+            return f"{name} is {value}; it must be a number of bytes."
+    return None
+
+
+def _retention(settings: Settings) -> str | None:
+    for name in ("POSTROOM_RETAIN_CONTENT_DAYS", "POSTROOM_RETAIN_METADATA_DAYS"):
+        value = getattr(settings, name.removeprefix("POSTROOM_").lower())
+        if not 0 <= value <= 36_500:
+            return f"{name} is {value}; it must be a number of days, or 0 to keep everything."
+    return None
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether a host name can only mean this machine."""
     if host == "localhost":
@@ -245,4 +270,6 @@ _RULES: tuple[Callable[[Settings], str | None], ...] = (
     _public_url,
     _origins,
     _numbers,
+    _attachments,
+    _retention,
 )

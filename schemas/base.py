@@ -14,6 +14,7 @@ from schemas.text import ONE_LINE, is_storable, json_complaints, json_size, one_
 _RFC3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}")
 
 
@@ -118,6 +119,17 @@ class Instant(Coded, fields.DateTime):
             return datetime.fromisoformat(value.upper()).astimezone(UTC)
         except (ValueError, OverflowError):
             raise self.make_error("out_of_range") from None
+
+
+class Uuid(Coded, fields.UUID):
+    """An id in the one form that ours have: lower or upper case, with its hyphens."""
+
+    SAYS: ClassVar[Sayings] = {"invalid_uuid": ("invalid_format", "Must be a UUID.")}
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, str) or _UUID.fullmatch(value) is None:
+            raise self.make_error("invalid_uuid")
+        return super()._deserialize(value, attr, data, **kwargs)
 
 
 class WholeNumber(Coded, fields.Integer):

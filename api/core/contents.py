@@ -4,10 +4,10 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, select
+from sqlalchemy import Select, delete, func, select
 from sqlalchemy.orm import Session
 
-from api.core import claim
+from api.core import attachments, claim
 from api.core.models import Content, Notification
 
 
@@ -25,6 +25,7 @@ def row(notification_id: UUID, content: claim.Content) -> dict[str, Any]:
         },
         "text": content.text,
         "html": content.html,
+        "attached": sum(len(file.content) for file in content.attachments),
     }
 
 
@@ -40,13 +41,15 @@ def load(session: Session, notification_ids: Collection[UUID]) -> dict[UUID, cla
             Content.headers,
             Content.text,
             Content.html,
+            Content.attached,
             Notification.subject,
             Notification.message_id,
             Notification.created_at,
         )
         .join(Notification, Notification.id == Content.notification_id)
         .where(Content.notification_id.in_(notification_ids))
-    )
+    ).all()
+    files = attachments.load(session, [row.notification_id for row in rows if row.attached])
     return {
         row.notification_id: claim.Content(
             message_id=row.message_id,
@@ -59,13 +62,28 @@ def load(session: Session, notification_ids: Collection[UUID]) -> dict[UUID, cla
             text=row.text,
             html=row.html,
             headers=tuple((name, value) for name, value in row.headers["extra"]),
+            attachments=files.get(row.notification_id, ()),
         )
         for row in rows
     }
 
 
+def weights(session: Session, notification_ids: Collection[UUID]) -> dict[UUID, int]:
+    """Return how many bytes of files go with these notifications; who has none is missing from the answer."""
+    heavy = select(Content.notification_id, Content.attached).where(
+        Content.notification_id.in_(notification_ids), Content.attached > 0
+    )
+    return {row.notification_id: row.attached for row in session.execute(heavy)}
+
+
+def weight(session: Session, notification_ids: Select[UUID]) -> int:
+    """Return how many bytes of files go with all the notifications that a query finds."""
+    return session.scalar(select(func.sum(Content.attached)).where(Content.notification_id.in_(notification_ids))) or 0
+
+
 def purge(session: Session, notification_ids: Collection[UUID]) -> None:
-    """Delete the contents of these notifications."""
+    """Delete the contents of these notifications, with their files."""
+    attachments.purge(session, notification_ids)
     session.execute(delete(Content).where(Content.notification_id.in_(notification_ids)))
 
 

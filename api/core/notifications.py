@@ -9,7 +9,8 @@ from flask import current_app
 from sqlalchemy import Select, insert, select
 from sqlalchemy.orm import Session, selectinload
 
-from api.core import addresses, contents, drafts, policy, transports
+from api.core import addresses, attachments, contents, drafts, recipients, transports
+from api.core.attachments import Attachment
 from api.core.db import db, transact
 from api.core.drafts import Draft
 from api.core.errors import NotFound
@@ -20,9 +21,10 @@ from schemas.vocabulary import DeliveryStatus, Mode
 def accept(*, key: ApiKey, **message: Any) -> Notification:
     """Accept a message for delivery: check, render and freeze it, store it on disk, and wake the dispatcher.
 
-    Takes what `drafts.make` takes, and raises what that raises, and Unavailable; then nothing is stored.
+    Takes what `drafts.make` takes, with users as recipients too, and raises what that and `recipients.resolve` raise,
+    and Unavailable; then nothing is stored.
     """
-    draft = drafts.make(**message)
+    draft = drafts.make(**recipients.resolve(message, mode=key.mode))
     transact(lambda session: store(session, [draft], mode=key.mode))
     nudge()
     return get(draft.id, key=key)
@@ -34,6 +36,8 @@ def store(session: Session, accepted: Iterable[Draft], *, mode: Mode) -> None:
         session.execute(insert(Notification), [_notification(draft, mode)])
         session.execute(insert(Content), [contents.row(draft.id, draft.content)])
         session.execute(insert(Delivery), _deliveries(draft, mode))
+        if draft.content.attachments:
+            session.execute(insert(Attachment), attachments.rows(draft.id, draft.content.attachments))
         if draft.tags:
             session.execute(insert(Tag), [{"notification_id": draft.id, "tag": tag} for tag in draft.tags])
 
@@ -64,6 +68,8 @@ def _notification(draft: Draft, mode: Mode) -> dict[str, Any]:
         "id": draft.id,
         "mode": mode,
         "created_at": draft.created_at,
+        "send_at": draft.plan.send_at,
+        "expires_at": draft.plan.expires_at,
         "template_name": draft.template_name,
         "template_version": draft.template_version,
         "subject": draft.content.subject,
@@ -87,8 +93,8 @@ def _deliveries(draft: Draft, mode: Mode) -> list[dict[str, Any]]:
             "recipient_key": addresses.key(recipient.email),
             "transport": transport,
             "status": DeliveryStatus.QUEUED,
-            "due_at": draft.created_at,
-            "expires_at": draft.created_at + policy.current().schedule.give_up,
+            "due_at": draft.plan.due_at,
+            "expires_at": draft.plan.ends_at,
         }
         for position, recipient in enumerate(draft.recipients)
     ]

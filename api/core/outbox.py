@@ -1,4 +1,4 @@
-"""The outbox: with `settling`, the only module that moves a delivery from one status to another.
+"""The outbox: with `settling` and `steering`, the only module that moves a delivery from one status to another.
 
     scheduled is queued with due_at ahead
     queued ──claim──▶ sending ──2xx after the dot──▶ sent
@@ -40,6 +40,8 @@ from schemas.vocabulary import DeliveryStatus, Outcome, Phase
 
 #: Holders that may die with a delivery before it is parked: it may be what kills them.
 MAX_LAPSES = 3
+#: Bytes of attachments that a holder has in memory at most; of a larger message, one at a time.
+MAX_ATTACHED = 64 * 1024 * 1024
 
 _PARKED = Result(
     outcome=Outcome.FAILED,
@@ -50,6 +52,12 @@ _PARKED = Result(
 )
 #: What a released row goes back to: the attempt that is taken back was its first, or not.
 _BEFORE = case((Delivery.attempts > 1, DeliveryStatus.DEFERRED.value), else_=DeliveryStatus.QUEUED.value)
+_UNCLAIMED: dict[str, Any] = {
+    "token": None,
+    "holder": None,
+    "status": _BEFORE,
+    "attempts": Delivery.attempts - 1,
+}
 
 
 def is_due(session: Session, *, transports: Collection[str], holder: UUID) -> bool:
@@ -72,7 +80,8 @@ def next_due(session: Session, *, transports: Collection[str], holder: UUID) -> 
 def claim(session: Session, *, holder: UUID, transport: str, limit: int, lease: timedelta) -> list[Claim]:
     """Take up to `limit` due deliveries for `holder` until the lease ends, oldest first, as values.
 
-    What has expired, was withdrawn or has lost too many holders is finished here and not returned.
+    What has expired, was withdrawn or has lost too many holders is finished here and not returned. What has
+    attachments waits while those that `holder` has already take up `MAX_ATTACHED`.
     """
     now = clock.utcnow()
     token = uuid4()
@@ -110,6 +119,7 @@ def claim(session: Session, *, holder: UUID, transport: str, limit: int, lease: 
         .execution_options(synchronize_session=False)
     ).all()
     held = _finish_unsendable(session, rows, transport=transport, now=now)
+    held = _release_heavy(session, held, holder=holder, now=now)
     frozen = contents.load(session, {row.notification_id for row in held})
     # RETURNING promises no order; ids are time-ordered.
     return [
@@ -143,12 +153,7 @@ def enter(session: Session, holds: Iterable[Hold]) -> None:
 def release(session: Session, claims: Iterable[Hold]) -> None:
     """Give back what was claimed and never begun, as if it had not been claimed."""
     for held in claims:
-        _touched(
-            session,
-            _held(held).values(
-                token=None, holder=None, status=_BEFORE, attempts=Delivery.attempts - 1, due_at=clock.utcnow()
-            ),
-        )
+        _touched(session, _held(held).values(**_UNCLAIMED, due_at=clock.utcnow()))
 
 
 def withdraw(session: Session, where: ColumnElement[bool]) -> int:
@@ -256,3 +261,21 @@ def _finish_unsendable(session: Session, rows: Iterable[Any], *, transport: str,
         holds = [Hold(id_, token=id_, attempt=0, transport=transport) for id_ in parked]
         session.execute(insert(Attempt), [settling.attempt(Settlement(hold, _PARKED, now)) for hold in holds])
     return held
+
+
+def _release_heavy(session: Session, rows: list[Any], *, holder: UUID, now: datetime) -> list[Any]:
+    """Give back the claimed rows whose attachments there is no room for in memory; return the others."""
+    heavy = contents.weights(session, {row.notification_id for row in rows})
+    if not heavy:
+        return rows
+    elsewhere = select(Delivery.notification_id).where(
+        Delivery.holder == holder, Delivery.finished_at.is_(None), Delivery.notification_id.not_in(heavy)
+    )
+    load = contents.weight(session, elsewhere)
+    for id_ in sorted(heavy):
+        if load and load + heavy[id_] > MAX_ATTACHED:
+            continue
+        load += heavy.pop(id_)
+    given_back = [row.id for row in rows if row.notification_id in heavy]
+    _rows(session, update(Delivery).where(Delivery.id.in_(given_back)).values(**_UNCLAIMED, due_at=now))
+    return [row for row in rows if row.notification_id not in heavy]

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from api.core import clock, dispatchers, erasure, journal, outbox, policy, transports
+from api.core import clock, dispatchers, erasure, journal, outbox, policy, retention, transports
 from api.core.db import db, transact
 from api.core.models import Dispatcher
 from api.delivery.circuit import Circuit, View
@@ -32,6 +32,7 @@ class House:
         self._circuit = circuit
         self._journals = journals
         self._told: View | None = None
+        self._retention = retention.Retention()
         self._beaten = self._swept = float("-inf")
 
     def path(self, id_: UUID) -> Path:
@@ -56,6 +57,7 @@ class House:
         if now - self._swept >= SWEEP_SECONDS:
             rules = policy.current()
             transact(partial(outbox.unstick, schedule=rules.schedule, lease=rules.lease), durable=False)
+            self._retention.enforce()
             self._swept = now
         if self._circuit.probe_due(now):
             crew.probe()

@@ -10,6 +10,8 @@ from api.core import clock, notifications, search
 from api.core.claim import Address
 from api.core.errors import Invalid
 from api.core.models import Delivery, Notification
+from api.core.recipients import Registered
+from api.core.uploads import Upload
 from api.rest import examples, links, pointers, preconditions
 from api.rest.blueprint import Blueprint
 from schemas.notifications import NotificationIn, NotificationOut, NotificationPage, NotificationQuery
@@ -24,7 +26,11 @@ SHORTEST_WAIT, LONGEST_WAIT = 2, 60
 @blp.operation("POST", "", id="send_notification", scope=Scope.NOTIFICATIONS_WRITE)
 @blp.body(
     NotificationIn(),
-    examples={"From a template": examples.FROM_TEMPLATE, "Written out": examples.WRITTEN_OUT},
+    examples={
+        "From a template": examples.FROM_TEMPLATE,
+        "Written out": examples.WRITTEN_OUT,
+        "With everything": examples.WITH_EVERYTHING,
+    },
 )
 @blp.answers(
     202,
@@ -34,12 +40,12 @@ SHORTEST_WAIT, LONGEST_WAIT = 2, 60
     headers=("Location", "Retry-After"),
 )
 def send(body: dict[str, Any]) -> Any:
-    """Send mail.
+    """Send mail, now or at `send_at`.
 
     The content is rendered before the answer, so whoever can mend a missing variable is told of it.
     """
     notification = _accepted(body)
-    return shown(notification), {"Location": _url(notification), "Retry-After": str(SHORTEST_WAIT)}
+    return shown(notification), followed(notification)
 
 
 @blp.operation("GET", "", id="list_notifications", scope=Scope.NOTIFICATIONS_READ)
@@ -77,6 +83,11 @@ def shown(notification: Notification) -> dict[str, Any]:
     }
 
 
+def followed(notification: Notification) -> dict[str, str]:
+    """Return the headers that lead to the status resource of what was queued."""
+    return {"Location": _url(notification), **_wait(notification)}
+
+
 def _delivery(delivery: Delivery) -> dict[str, Any]:
     names = ("recipient", "kind", "status", "attempts", "possible_duplicate", "history")
     # Otherwise `due_at` is the end of a lease, or of no meaning any more.
@@ -94,7 +105,7 @@ def _url(notification: Notification) -> str:
 def _wait(notification: Notification) -> dict[str, str]:
     """Return Retry-After while a recipient is open: until the next attempt, within bounds."""
     dues = [
-        delivery.due_at if delivery.status is DeliveryStatus.DEFERRED else clock.utcnow()
+        clock.utcnow() if delivery.status is DeliveryStatus.SENDING else delivery.due_at
         for delivery in notification.deliveries
         if delivery.finished_at is None
     ]
@@ -107,15 +118,16 @@ def _wait(notification: Notification) -> dict[str, str]:
 def _accepted(body: dict[str, Any]) -> Notification:
     lists = {name: _addresses(body.pop(name, ())) for name in ("to", "cc", "bcc", "reply_to")}
     sender = body.pop("sender", None)
+    files = [Upload(**file) for file in body.pop("attachments", ())]
     try:
-        return notifications.accept(key=g.key, **lists, sender=sender and _address(sender), **body)
+        return notifications.accept(key=g.key, **lists, sender=sender and _address(sender), attachments=files, **body)
     except Invalid as error:
         error.errors = tuple(pointers.within(g.body, one) for one in error.errors)
         raise
 
 
-def _addresses(given: list[Mapping[str, str]]) -> list[Address]:
-    return [_address(one) for one in given]
+def _addresses(given: list[Mapping[str, Any]]) -> list[Address | Registered]:
+    return [Registered(one["user_id"]) if "user_id" in one else _address(one) for one in given]
 
 
 def _address(given: Mapping[str, str]) -> Address:

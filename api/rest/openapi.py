@@ -11,7 +11,8 @@ from typing import Any
 from flask import Flask
 
 from api.rest import problems
-from schemas.addresses import Mailboxes, Sender
+from schemas.addresses import Mailboxes, Recipients, Sender
+from schemas.attachments import LONGEST_LIST, Attachments
 from schemas.base import Word
 
 _DESCRIPTION = """\
@@ -48,6 +49,7 @@ _ERRORS: Mapping[int, tuple[str, dict[str, Any]]] = {
             "errors": [{"pointer": "/email", "detail": "Belongs to somebody else.", "code": "taken"}],
         },
     ),
+    410: ("Gone", {}),
     412: ("StaleVersion", {}),
     413: ("ContentTooLarge", {}),
     415: ("UnsupportedMediaType", {}),
@@ -75,6 +77,13 @@ _CONDITIONS: Mapping[str, dict[str, Any]] = {
     "IfNoneMatch": {"name": "If-None-Match", "description": "An ETag: answered 304 while it is still right."},
     "IfMatch": {"name": "If-Match", "description": "The ETag of the state that is meant, or `*`."},
     "IfMatchRequired": {"name": "If-Match", "required": True, "description": "The ETag that was read, or `*`."},
+}
+#: A user as a recipient.
+_REGISTERED: dict[str, Any] = {
+    "type": "object",
+    "properties": {"user_id": {"type": "string", "format": "uuid", "description": "A registered user."}},
+    "required": ["user_id"],
+    "additionalProperties": False,
 }
 _ORDER = ("openapi", "info", "servers", "security", "tags", "paths", "components")
 _OPERATION_ORDER = (
@@ -202,9 +211,14 @@ def _ordered(found: Mapping[str, Any], order: Iterable[str]) -> dict[str, Any]:
 
 def _addresses2properties(_converter: Any, field: Any, ret: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
     """Describe the fields that take an address in several forms."""
+    if isinstance(field, Attachments):
+        one = {"$ref": ret.pop("$ref")}
+        return {"anyOf": [one, {"type": "array", "items": one, "maxItems": LONGEST_LIST}]}
     if not isinstance(field, Sender):
         return {}
     forms = [{"type": "string", "format": "email", "maxLength": 254}, {"$ref": ret.pop("$ref")}]
+    if isinstance(field, Recipients):
+        forms.append(_REGISTERED)
     if isinstance(field, Mailboxes):
         forms.append({"type": "array", "items": {"anyOf": list(forms)}, "maxItems": field.longest})
     return {"anyOf": forms}
