@@ -38,6 +38,7 @@ def create_app(settings: config.Settings | None = None, *, reload: bool = False)
     app.extensions["postroom.policy"] = _policy(settings, reload=reload)
     app.extensions["postroom.dispatch"] = DispatchSettings(
         senders=settings.senders,
+        rate=settings.relay_rate,
         probe_first=settings.relay_probe_first,
         probe_max=settings.relay_probe_max,
         grace=settings.grace,

@@ -43,6 +43,7 @@ class Settings:
     templates: str | None = None
     dispatch: str = "thread"
     senders: int = 4
+    relay_rate: float | None = None
     retry_first: float = 300.0
     retry_max: float = 14_400.0
     give_up: float = 432_000.0
@@ -66,6 +67,7 @@ class Settings:
     mail_ascii_attachments: bool = False
     mail_debug: bool = False
     mail_suppress_send: bool = False
+    mail_idle: float = 20.0
     mail_timeout: float = 60.0
     mail_deadline: float = 900.0
     mail_ca_file: str | None = None
@@ -85,6 +87,7 @@ class Settings:
             "MAIL_ASCII_ATTACHMENTS": self.mail_ascii_attachments,
             "MAIL_DEBUG": self.mail_debug,
             "MAIL_SUPPRESS_SEND": self.mail_suppress_send,
+            "MAIL_IDLE": self.mail_idle,
             "MAIL_TIMEOUT": self.mail_timeout,
             "MAIL_DEADLINE": self.mail_deadline,
             "MAIL_CA_FILE": self.mail_ca_file,
@@ -131,7 +134,7 @@ def _value(env: FileAwareEnv, variable: str, default: object) -> Any:
         return None
     if isinstance(default, bool):
         return env.bool(variable)
-    if isinstance(default, float):
+    if isinstance(default, float) or variable == "POSTROOM_RELAY_RATE":
         return env.float(variable)
     if isinstance(default, int) or variable == "MAIL_MAX_EMAILS":
         return env.int(variable)
@@ -214,12 +217,19 @@ def _numbers(settings: Settings) -> str | None:
         return "MAIL_DEADLINE is shorter than MAIL_TIMEOUT: a whole transaction cannot be shorter than one reply."
     if settings.retry_max < settings.retry_first:
         return "POSTROOM_RETRY_MAX is shorter than POSTROOM_RETRY_FIRST."
-    if not 1 <= settings.senders <= 256:
-        return f"POSTROOM_SENDERS is {settings.senders}; it must be from 1 to 256."
-    if not 1 <= settings.mail_port <= 65535:
-        return f"MAIL_PORT is {settings.mail_port}; it must be from 1 to 65535."
-    if settings.max_body < 1024:
-        return f"POSTROOM_MAX_BODY is {settings.max_body}; it must be at least 1024 bytes."
+    return None
+
+
+def _ranges(settings: Settings) -> str | None:
+    ranges = {
+        "POSTROOM_SENDERS": (settings.senders, 1, 256),
+        "POSTROOM_RELAY_RATE": (settings.relay_rate, 0.001, 1_000_000),
+        "POSTROOM_MAX_BODY": (settings.max_body, 1024, 2**31),
+        "MAIL_PORT": (settings.mail_port, 1, 65535),
+    }
+    for name, (value, least, most) in ranges.items():
+        if value is not None and not least <= value <= most:
+            return f"{name} is {value}; it must be from {least} to {most}."
     return None
 
 
@@ -258,6 +268,7 @@ _SECONDS = (
     "POSTROOM_RELAY_PROBE_FIRST",
     "POSTROOM_RELAY_PROBE_MAX",
     "POSTROOM_GRACE",
+    "MAIL_IDLE",
     "MAIL_TIMEOUT",
     "MAIL_DEADLINE",
 )
@@ -270,6 +281,7 @@ _RULES: tuple[Callable[[Settings], str | None], ...] = (
     _public_url,
     _origins,
     _numbers,
+    _ranges,
     _attachments,
     _retention,
 )

@@ -1,14 +1,36 @@
 """Frozen content between the table and the value that a message is assembled from."""
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import Select, Table, bindparam, delete, func, select
 from sqlalchemy.orm import Session
 
 from api.core import attachments, claim
 from api.core.models import Content, Notification
+
+#: Bytes of files that a dispatcher has in memory at most, but for a single message that is larger.
+MAX_ATTACHED = 64 * 1024 * 1024
+
+_CONTENT = cast(Table, Content.__table__).c
+_NOTIFICATION = cast(Table, Notification.__table__).c
+_LOAD = (
+    select(
+        _CONTENT.notification_id,
+        _CONTENT.sender_email,
+        _CONTENT.sender_name,
+        _CONTENT.headers,
+        _CONTENT.text,
+        _CONTENT.html,
+        _CONTENT.attached,
+        _NOTIFICATION.subject,
+        _NOTIFICATION.message_id,
+        _NOTIFICATION.created_at,
+    )
+    .join_from(Content.__table__, Notification.__table__)
+    .where(_CONTENT.notification_id.in_(bindparam("ids", expanding=True)))
+)
 
 
 def row(notification_id: UUID, content: claim.Content) -> dict[str, Any]:
@@ -29,27 +51,21 @@ def row(notification_id: UUID, content: claim.Content) -> dict[str, Any]:
     }
 
 
-def load(session: Session, notification_ids: Collection[UUID]) -> dict[UUID, claim.Content]:
-    """Return the frozen contents of these notifications; a purged one is missing from the answer."""
+def load(
+    session: Session, notification_ids: Collection[UUID], *, used: Callable[[], int] | None = None
+) -> dict[UUID, claim.Content]:
+    """Return the frozen contents of these notifications; a purged one is missing from the answer.
+
+    So are those, if `used` tells how many bytes of files are in memory already, for whose files there is no room.
+    """
     if not notification_ids:
         return {}
-    rows = session.execute(
-        select(
-            Content.notification_id,
-            Content.sender_email,
-            Content.sender_name,
-            Content.headers,
-            Content.text,
-            Content.html,
-            Content.attached,
-            Notification.subject,
-            Notification.message_id,
-            Notification.created_at,
-        )
-        .join(Notification, Notification.id == Content.notification_id)
-        .where(Content.notification_id.in_(notification_ids))
-    ).all()
-    files = attachments.load(session, [row.notification_id for row in rows if row.attached])
+    rows = session.connection().execute(_LOAD, {"ids": list(notification_ids)}).all()
+    heavy = {row.notification_id: row.attached for row in rows if row.attached}
+    left_out: set[UUID] = set()
+    if heavy and used is not None:
+        left_out = set(heavy).difference(_fitting(heavy, used()))
+    files = attachments.load(session, heavy.keys() - left_out)
     return {
         row.notification_id: claim.Content(
             message_id=row.message_id,
@@ -65,15 +81,8 @@ def load(session: Session, notification_ids: Collection[UUID]) -> dict[UUID, cla
             attachments=files.get(row.notification_id, ()),
         )
         for row in rows
+        if row.notification_id not in left_out
     }
-
-
-def weights(session: Session, notification_ids: Collection[UUID]) -> dict[UUID, int]:
-    """Return how many bytes of files go with these notifications; who has none is missing from the answer."""
-    heavy = select(Content.notification_id, Content.attached).where(
-        Content.notification_id.in_(notification_ids), Content.attached > 0
-    )
-    return {row.notification_id: row.attached for row in session.execute(heavy)}
 
 
 def weight(session: Session, notification_ids: Select[UUID]) -> int:
@@ -85,6 +94,16 @@ def purge(session: Session, notification_ids: Collection[UUID]) -> None:
     """Delete the contents of these notifications, with their files."""
     attachments.purge(session, notification_ids)
     session.execute(delete(Content).where(Content.notification_id.in_(notification_ids)))
+
+
+def _fitting(weights: Mapping[UUID, int], used: int) -> list[UUID]:
+    """Return those for whose bytes there is room; where there is nothing yet, there is room for any one."""
+    fitting = []
+    for id_ in sorted(weights):
+        if used == 0 or used + weights[id_] <= MAX_ATTACHED:
+            used += weights[id_]
+            fitting.append(id_)
+    return fitting
 
 
 def _addresses(pairs: list[list[str | None]]) -> tuple[claim.Address, ...]:

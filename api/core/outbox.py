@@ -15,14 +15,18 @@ attempt counts at the claim, and the claim's token fences every later write. The
 
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 from sqlalchemy import (
     ColumnElement,
     CursorResult,
+    Integer,
+    Table,
     Update,
     and_,
+    bindparam,
     case,
     false,
     func,
@@ -40,8 +44,6 @@ from schemas.vocabulary import DeliveryStatus, Outcome, Phase
 
 #: Holders that may die with a delivery before it is parked: it may be what kills them.
 MAX_LAPSES = 3
-#: Bytes of attachments that a holder has in memory at most; of a larger message, one at a time.
-MAX_ATTACHED = 64 * 1024 * 1024
 
 _PARKED = Result(
     outcome=Outcome.FAILED,
@@ -49,6 +51,40 @@ _PARKED = Result(
     phase=Phase.WORKER,
     reply=Reply(None, None, f"parked: {MAX_LAPSES} workers in a row died while they held this message"),
     duration_ms=0,
+)
+_TABLE = cast(Table, Delivery.__table__)
+_ROW = _TABLE.c
+#: A clock that jumps ahead ends every lease: what this very process is sending stays its own.
+_FREE = and_(_ROW.finished_at.is_(None), or_(_ROW.holder.is_(None), _ROW.holder != bindparam("me")))
+_DUE = and_(_FREE, _ROW.due_at <= bindparam("now"))
+_ONE_OF = _ROW.transport.in_(bindparam("names", expanding=True))
+_IS_DUE = select(_ROW.id).where(_DUE, _ONE_OF).limit(1)
+_NEXT_DUE = select(func.min(_ROW.due_at)).where(_FREE, _ONE_OF)
+# The limit stands in a CTE because PostgreSQL may run a limited subquery twice and claim too many.
+_OLDEST = (
+    select(_ROW.id)
+    .where(_DUE, _ROW.transport == bindparam("name"))
+    .order_by(_ROW.due_at)
+    .limit(bindparam("most", type_=Integer))
+    .with_for_update(skip_locked=True)
+    .cte("due")
+)
+_CLAIM = (
+    update(_TABLE)
+    .where(_ROW.id.in_(select(_OLDEST.c.id)))
+    .values(
+        status=DeliveryStatus.SENDING,
+        holder=bindparam("me"),
+        token=bindparam("claim"),
+        due_at=bindparam("lease_end"),
+        attempts=_ROW.attempts + 1,
+        lapses=_ROW.lapses + case((_ROW.status == DeliveryStatus.SENDING, 1), else_=0),
+        possible_duplicate=or_(_ROW.possible_duplicate, _ROW.handed),
+        handed=false(),
+    )
+    .returning(
+        _ROW.id, _ROW.notification_id, _ROW.recipient, _ROW.attempts, _ROW.lapses, _ROW.withdrawn, _ROW.expires_at
+    )
 )
 #: What a released row goes back to: the attempt that is taken back was its first, or not.
 _BEFORE = case((Delivery.attempts > 1, DeliveryStatus.DEFERRED.value), else_=DeliveryStatus.QUEUED.value)
@@ -62,76 +98,40 @@ _UNCLAIMED: dict[str, Any] = {
 
 def is_due(session: Session, *, transports: Collection[str], holder: UUID) -> bool:
     """Tell whether `claim` would find something, by a read alone."""
-    found = select(Delivery.id).where(_due(clock.utcnow(), holder), Delivery.transport.in_(transports)).limit(1)
-    return session.execute(found).first() is not None
+    values = {"names": list(transports), "now": clock.utcnow(), "me": holder}
+    return session.connection().execute(_IS_DUE, values).first() is not None
 
 
 def next_due(session: Session, *, transports: Collection[str], holder: UUID) -> datetime | None:
     """Return when the next delivery that `holder` may claim falls due."""
-    return session.scalar(
-        select(func.min(Delivery.due_at)).where(
-            Delivery.finished_at.is_(None),
-            Delivery.transport.in_(transports),
-            or_(Delivery.holder.is_(None), Delivery.holder != holder),
-        )
-    )
+    due: datetime | None = session.connection().scalar(_NEXT_DUE, {"names": list(transports), "me": holder})
+    return due
 
 
 def claim(session: Session, *, holder: UUID, transport: str, limit: int, lease: timedelta) -> list[Claim]:
     """Take up to `limit` due deliveries for `holder` until the lease ends, oldest first, as values.
 
     What has expired, was withdrawn or has lost too many holders is finished here and not returned. What has
-    attachments waits while those that `holder` has already take up `MAX_ATTACHED`.
+    attachments waits while those that `holder` has already take up the memory for them.
     """
     now = clock.utcnow()
     token = uuid4()
-    # The limit stands in a CTE because PostgreSQL may run a limited subquery twice and claim too many.
-    due = (
-        select(Delivery.id)
-        .where(_due(now, holder), Delivery.transport == transport)
-        .order_by(Delivery.due_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("due")
-    )
-    rows = session.execute(
-        update(Delivery)
-        .where(Delivery.id.in_(select(due.c.id)))
-        .values(
-            status=DeliveryStatus.SENDING,
-            holder=holder,
-            token=token,
-            due_at=now + lease,
-            attempts=Delivery.attempts + 1,
-            lapses=Delivery.lapses + case((Delivery.status == DeliveryStatus.SENDING, 1), else_=0),
-            possible_duplicate=or_(Delivery.possible_duplicate, Delivery.handed),
-            handed=false(),
-        )
-        .returning(
-            Delivery.id,
-            Delivery.notification_id,
-            Delivery.recipient,
-            Delivery.attempts,
-            Delivery.lapses,
-            Delivery.withdrawn,
-            Delivery.expires_at,
-        )
-        .execution_options(synchronize_session=False)
-    ).all()
+    values = {
+        "name": transport,
+        "now": now,
+        "me": holder,
+        "claim": token,
+        "lease_end": now + lease,
+        "most": limit,
+    }
+    rows = session.connection().execute(_CLAIM, values).all()
     held = _finish_unsendable(session, rows, transport=transport, now=now)
-    held = _release_heavy(session, held, holder=holder, now=now)
-    frozen = contents.load(session, {row.notification_id for row in held})
+    ids = {row.notification_id for row in held}
+    frozen = contents.load(session, ids, used=partial(_attached, session, holder=holder, but=ids))
+    held = _release_heavy(session, held, frozen, now=now)
     # RETURNING promises no order; ids are time-ordered.
     return [
-        Claim(
-            delivery_id=row.id,
-            notification_id=row.notification_id,
-            token=token,
-            attempt=row.attempts,
-            transport=transport,
-            recipient=row.recipient,
-            content=frozen[row.notification_id],
-        )
+        Claim(row.id, token, row.attempts, transport, row.notification_id, row.recipient, frozen[row.notification_id])
         for row in sorted(held, key=lambda row: row.id)
     ]
 
@@ -214,12 +214,6 @@ def unstick(session: Session, *, schedule: retry.Schedule, lease: timedelta) -> 
     )
 
 
-def _due(now: datetime, holder: UUID) -> ColumnElement[bool]:
-    # A clock that jumps ahead ends every lease: what this very process is sending stays its own.
-    free = or_(Delivery.holder.is_(None), Delivery.holder != holder)
-    return and_(Delivery.finished_at.is_(None), Delivery.due_at <= now, free)
-
-
 def _held(claim: Hold) -> Update:
     return update(Delivery).where(
         Delivery.id == claim.delivery_id,
@@ -263,19 +257,15 @@ def _finish_unsendable(session: Session, rows: Iterable[Any], *, transport: str,
     return held
 
 
-def _release_heavy(session: Session, rows: list[Any], *, holder: UUID, now: datetime) -> list[Any]:
-    """Give back the claimed rows whose attachments there is no room for in memory; return the others."""
-    heavy = contents.weights(session, {row.notification_id for row in rows})
-    if not heavy:
-        return rows
-    elsewhere = select(Delivery.notification_id).where(
-        Delivery.holder == holder, Delivery.finished_at.is_(None), Delivery.notification_id.not_in(heavy)
-    )
-    load = contents.weight(session, elsewhere)
-    for id_ in sorted(heavy):
-        if load and load + heavy[id_] > MAX_ATTACHED:
-            continue
-        load += heavy.pop(id_)
-    given_back = [row.id for row in rows if row.notification_id in heavy]
-    _rows(session, update(Delivery).where(Delivery.id.in_(given_back)).values(**_UNCLAIMED, due_at=now))
-    return [row for row in rows if row.notification_id not in heavy]
+def _attached(session: Session, *, holder: UUID, but: Collection[UUID]) -> int:
+    """Return how many bytes of attachments the holder has claimed, but for some notifications."""
+    held = _ROW.holder == holder, _ROW.finished_at.is_(None), _ROW.notification_id.not_in(but)
+    return contents.weight(session, select(_ROW.notification_id).where(*held))
+
+
+def _release_heavy(session: Session, rows: list[Any], frozen: Collection[UUID], *, now: datetime) -> list[Any]:
+    """Give back the claimed rows whose content there is no room for in memory; return the others."""
+    heavy = [row.id for row in rows if row.notification_id not in frozen]
+    if heavy:
+        _rows(session, update(Delivery).where(Delivery.id.in_(heavy)).values(**_UNCLAIMED, due_at=now))
+    return [row for row in rows if row.notification_id in frozen]

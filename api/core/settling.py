@@ -7,8 +7,9 @@ Many results in few statements, each only for who still holds the delivery; runs
 
 from collections.abc import Callable, Sequence
 from typing import Any, cast
+from uuid import UUID
 
-from sqlalchemy import Boolean, Table, bindparam, insert, or_, select, update
+from sqlalchemy import Boolean, Table, and_, bindparam, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from api.core import retry
@@ -18,11 +19,19 @@ from schemas.vocabulary import DeliveryStatus, Outcome
 
 _LET_GO: dict[str, Any] = {"token": None, "holder": None, "handed": False, "lapses": 0}
 _TABLE = cast(Table, Delivery.__table__)
+_HELD = and_(
+    _TABLE.c.id.in_(bindparam("ids", expanding=True)),
+    _TABLE.c.token == bindparam("claim"),
+    _TABLE.c.status == DeliveryStatus.SENDING,
+)
 _SENT = (
     update(_TABLE)
-    .where(_TABLE.c.id == bindparam("key"))
+    .where(_HELD)
     .values(status=DeliveryStatus.SENT, finished_at=bindparam("at"), **_LET_GO)
+    .returning(_TABLE.c.id)
 )
+_FIND = select(_TABLE.c.id, _TABLE.c.attempts, _TABLE.c.withdrawn, _TABLE.c.expires_at).where(_HELD).with_for_update()
+_REMEMBER = insert(cast(Table, Attempt.__table__))
 _UNSENT = (
     update(_TABLE)
     .where(_TABLE.c.id == bindparam("key"))
@@ -41,26 +50,48 @@ def settle(
     session: Session, settlements: Sequence[Settlement], *, schedule: retry.Schedule, rand: Callable[[], float]
 ) -> list[Settlement]:
     """Store what attempts came to, and return those that were not: of deliveries no longer held by that claim."""
-    ids = [settlement.hold.delivery_id for settlement in settlements]
-    rows = session.execute(
-        select(Delivery.id, Delivery.token, Delivery.attempts, Delivery.withdrawn, Delivery.expires_at)
-        .where(Delivery.id.in_(ids), Delivery.status == DeliveryStatus.SENDING)
-        .with_for_update()
-    )
-    held = {(row.id, row.token): row for row in rows}
-    stored = [one for one in settlements if (one.hold.delivery_id, one.hold.token) in held]
-    sent = [one for one in stored if one.result.outcome is Outcome.SENT]
-    if sent:
-        session.execute(_SENT, [{"key": one.hold.delivery_id, "at": one.at} for one in sent])
-    others = [one for one in stored if one.result.outcome is not Outcome.SENT]
-    if others:
-        values = [
-            _settled(one, held[one.hold.delivery_id, one.hold.token], schedule=schedule, rand=rand()) for one in others
-        ]
-        session.execute(_UNSENT, values)
+    stored: list[Settlement] = []
+    for token in {settlement.hold.token for settlement in settlements}:
+        ours = [one for one in settlements if one.hold.token == token]
+        sent = [one for one in ours if one.result.outcome is Outcome.SENT]
+        others = [one for one in ours if one.result.outcome is not Outcome.SENT]
+        if sent:
+            stored += _store_sent(session, token, sent)
+        if others:
+            stored += _store_others(session, token, others, schedule=schedule, rand=rand)
     if stored:
-        session.execute(insert(Attempt), [attempt(one) for one in stored])
-    return [one for one in settlements if (one.hold.delivery_id, one.hold.token) not in held]
+        session.connection().execute(_REMEMBER, [attempt(one) for one in stored])
+    if len(stored) == len(settlements):
+        return []
+    known = {id(one) for one in stored}
+    return [one for one in settlements if id(one) not in known]
+
+
+def _store_sent(session: Session, token: UUID, sent: Sequence[Settlement]) -> Sequence[Settlement]:
+    """Mark deliveries as sent, in one statement; return those that this claim still held."""
+    ids = [one.hold.delivery_id for one in sent]
+    done = session.connection().execute(_SENT, {"ids": ids, "claim": token, "at": max(one.at for one in sent)})
+    held = done.scalars().all()
+    if len(held) == len(sent):
+        return sent
+    return [one for one in sent if one.hold.delivery_id in set(held)]
+
+
+def _store_others(
+    session: Session,
+    token: UUID,
+    others: Sequence[Settlement],
+    *,
+    schedule: retry.Schedule,
+    rand: Callable[[], float],
+) -> Sequence[Settlement]:
+    ids = [one.hold.delivery_id for one in others]
+    rows = {row.id: row for row in session.connection().execute(_FIND, {"ids": ids, "claim": token})}
+    held = [one for one in others if one.hold.delivery_id in rows]
+    if held:
+        values = [_settled(one, rows[one.hold.delivery_id], schedule=schedule, rand=rand()) for one in held]
+        session.connection().execute(_UNSENT, values)
+    return held
 
 
 def _settled(one: Settlement, row: Any, *, schedule: retry.Schedule, rand: float) -> dict[str, Any]:

@@ -39,6 +39,8 @@ class Crew:
         self._todo: queue.SimpleQueue[Claim | str | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._open = 0
+        self._size = size
+        self._resting = threading.Condition()
         self._settlements: list[Settlement] = []
         self._returned: list[Claim] = []
         self._stopping = False
@@ -47,7 +49,7 @@ class Crew:
         self._senders = [Sender(mail) for _ in range(size)]
         # Daemons: the dispatcher's own thread keeps the process until they are done, or until grace is over.
         self._threads = [
-            threading.Thread(target=self._work, args=(sender,), name=f"sender-{number}", daemon=True)
+            threading.Thread(target=self._work, args=(number, sender), name=f"sender-{number}", daemon=True)
             for number, sender in enumerate(self._senders)
         ]
         for thread in self._threads:
@@ -68,6 +70,13 @@ class Crew:
                 self._open += 1
             self._todo.put(claim)
 
+    def resize(self, size: int) -> None:
+        """Let so many threads work; the others rest, and their connections are closed when they have grown old."""
+        if size != self._size:
+            with self._resting:
+                self._size = size
+                self._resting.notify_all()
+
     def probe(self) -> None:
         """Have the relay probed by the next free thread."""
         self._todo.put("probe")
@@ -86,6 +95,7 @@ class Crew:
     def stop(self, *, grace: float) -> None:
         """End: begin nothing more, wait `grace` seconds for what is under way, then cut its connections."""
         self._stopping = True
+        self.resize(len(self._threads))
         for _ in self._threads:
             self._todo.put(None)
         self._join(grace)
@@ -94,9 +104,9 @@ class Crew:
                 sender.abort()
             self._join(ABORT_SECONDS)
 
-    def next(self) -> Claim | None:
-        """Return a queued claim that may be sent now, without waiting."""
-        if self._stopping or not self.circuit.is_up():
+    def next(self, number: int) -> Claim | None:
+        """Return a queued claim that may be sent now by this thread, without waiting."""
+        if self._stopping or number >= self._size or not self.circuit.is_up():
             return None
         try:
             item = self._todo.get_nowait()
@@ -142,9 +152,16 @@ class Crew:
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _work(self, sender: Sender) -> None:
-        hand = Hand(self)
+    def _rest(self, number: int, sender: Sender) -> None:
+        with self._resting:
+            while number >= self._size:
+                if not self._resting.wait(IDLE_SECONDS):
+                    sender.close_if_idle()
+
+    def _work(self, number: int, sender: Sender) -> None:
+        hand = Hand(self, number)
         while True:
+            self._rest(number, sender)
             try:
                 item = self._todo.get(timeout=IDLE_SECONDS)
             except queue.Empty:
@@ -165,8 +182,9 @@ class Crew:
 class Hand:
     """One thread's shift: where its stream of mail comes from, and where the results go to."""
 
-    def __init__(self, crew: Crew) -> None:
+    def __init__(self, crew: Crew, number: int) -> None:
         self._crew = crew
+        self._number = number
         self._unwritten: Settlement | None = None
         self._held: dict[object, Claim] = {}
 
@@ -185,7 +203,7 @@ class Hand:
 
     def next(self) -> Claim | None:
         """Return another claim, if one is there at once and may be sent."""
-        claim = self._crew.next()
+        claim = self._crew.next(self._number)
         if claim is not None:
             self._held[claim.delivery_id] = claim
         return claim

@@ -21,6 +21,7 @@ from api.delivery import capture
 from api.delivery.circuit import Circuit
 from api.delivery.crew import Crew
 from api.delivery.house import House
+from api.delivery.sizing import Pace, Sizing
 from api.delivery.smtp import mail
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ MOST_AHEAD = 500
 #: Seconds between two looks at the table when nobody nudges: other processes accept mail too.
 POLL_SECONDS = 0.5
 #: Seconds that results and nudges are gathered while mail is under way, so that one transaction serves many.
-GATHER_SECONDS = 0.005
+GATHER_SECONDS = 0.02
 #: Seconds before the database is asked again after it failed.
 RETRY_SECONDS = 1.0
 
@@ -42,6 +43,7 @@ class DispatchSettings:
     """The operator's numbers, times in seconds; and where a dispatcher keeps its journal."""
 
     senders: int
+    rate: float | None
     probe_first: float
     probe_max: float
     grace: float
@@ -61,6 +63,8 @@ class Dispatcher:
         self._unsettled: list[Settlement] = []
         self._returned: list[Claim] = []
         self._ahead = self._settings.senders * AHEAD
+        self._sizing = Sizing(self._settings.senders)
+        self._pace = Pace(self._settings.rate)
         #: A sentence while the dispatcher cannot do its work, for `/readyz`.
         self.trouble: str | None = None
 
@@ -120,7 +124,7 @@ class Dispatcher:
             with self._app.app_context():
                 self._store(crew)
                 house.keep(crew)
-                took = self._claim(house.me, crew)
+                took = self._claim(house, crew)
                 pause = POLL_SECONDS if took else self._until_due(house.me)
             self.trouble = None
         except Unavailable as error:
@@ -136,6 +140,7 @@ class Dispatcher:
         settlements, returned = crew.fetch()
         self._unsettled += settlements
         self._returned += returned
+        crew.resize(self._sizing.observe(done=len(settlements), waiting=crew.waiting(), now=time.monotonic()))
         if self._returned:
             transact(partial(outbox.release, claims=self._returned), durable=False)
             self._returned = []
@@ -148,13 +153,14 @@ class Dispatcher:
                 log.warning("late %s of delivery %s refused", one.result.outcome, one.hold.delivery_id)
             self._unsettled = []
 
-    def _claim(self, me: UUID, crew: Crew) -> bool:
+    def _claim(self, house: House, crew: Crew) -> bool:
         """Claim what there is room for; tell whether anything was."""
+        me = house.me
         took = capture.deliver(me)
-        if not self._circuit.is_up():
+        if house.doubted or not self._circuit.is_up():
             return took
         waiting = crew.waiting()
-        room = self._room() - crew.open()
+        room = self._pace.grant(self._room() - crew.open(), now=time.monotonic())
         if room <= 0 or waiting > self._ahead // 2:
             return took
         if not outbox.is_due(db.session(), transports=[transports.RELAY], holder=me):
@@ -164,6 +170,7 @@ class Dispatcher:
             partial(outbox.claim, holder=me, transport=transports.RELAY, limit=room, lease=lease), durable=False
         )
         crew.take(claims)
+        self._pace.spend(len(claims))
         self._adapt(full=len(claims) == room, waiting=waiting)
         return took or bool(claims)
 

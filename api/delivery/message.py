@@ -127,16 +127,19 @@ class FrozenMessage(Message):
     """The frozen content of a claim; only its envelope is its own."""
 
     def __init__(self, content: Content, recipient: str) -> None:
-        super().__init__(
-            subject=content.subject,
-            recipients=[recipient],
-            body=content.text,
-            html=content.html,
-            sender=(content.sender.name or "", content.sender.email),
-            date=content.date.timestamp(),
-            extra_headers=dict(content.headers),
-        )
+        # Not `super().__init__`, which would write and read again what is frozen already, once for every mail.
+        self.subject = content.subject
+        self.recipients = [recipient]
+        self.sender = (content.sender.name or "", content.sender.email)
+        self.reply_to = None
+        self.cc, self.bcc = [], []
+        self.body, self.html, self.alts = content.text, content.html, {}
+        self.date = content.date.timestamp()
         self.msgId = content.message_id
+        self.charset = None
+        self.extra_headers = dict(content.headers)
+        self.mail_options, self.rcpt_options = [], []
+        self.attachments = []
         self._content = content
 
     def content(self) -> Content:

@@ -53,6 +53,7 @@ class RelaySettings:
             deadline=read.number("MAIL_DEADLINE", 900),
             ca_file=read.text("MAIL_CA_FILE"),
             local_hostname=_ehlo_name(read.text("MAIL_LOCAL_HOSTNAME") or "localhost"),
+            idle=read.number("MAIL_IDLE", 20),
             max_emails=int(read.number("MAIL_MAX_EMAILS", 0)) or None,
             suppress=read.flag("MAIL_SUPPRESS_SEND"),
         )

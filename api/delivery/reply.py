@@ -100,7 +100,9 @@ def readable(code: int, lines: list[bytes]) -> Reply:
 
 def one_line(text: str) -> str:
     """Return the text as it may be stored and shown: printable, on one line, of bounded length."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)[:MAX_TEXT]
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return text[:MAX_TEXT]
 
 
 def _printable(line: bytes) -> str:

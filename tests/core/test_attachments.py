@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import delete
 
-from api.core import erasure, lifecycle, outbox, uploads
+from api.core import contents, erasure, lifecycle, outbox, uploads
 from api.core.attachments import Attachment
 from api.core.claim import Address
 from api.core.db import transact
@@ -113,7 +113,7 @@ def test_files_go_with_the_content(accept, claim, settle, count):
 class TestMemory:
     @pytest.fixture(autouse=True)
     def small(self, monkeypatch):
-        monkeypatch.setattr(outbox, "MAX_ATTACHED", 10 * KIB)
+        monkeypatch.setattr(contents, "MAX_ATTACHED", 10 * KIB)
 
     def test_a_holder_gets_only_as_many_files_as_it_has_room_for_and_the_rest_waits(
         self, accept, claim, settle, delivery

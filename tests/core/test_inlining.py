@@ -134,6 +134,11 @@ def test_a_style_of_the_author_s_own_wins(render):
     assert (first, second) == ("margin:0;color:green", "color:red;margin:0;color: black; padding: 1px")
 
 
+def test_a_block_in_a_style_attribute_stays_one(render):
+    page = Page(render(STYLE + "<p style='{% block s %}padding: {{ x }}px{% endblock %}'>a</p><p>b</p>", {"x": 2}))
+    assert page.styles("p") == ["color:red;margin:0;padding: 2px", "color:red;margin:0"]
+
+
 def test_a_class_known_only_while_rendering_keeps_the_whole_sheet(render):
     page = Page(render(STYLE + "<p class='big'>a</p><p class='{{ c }}'>b</p>", {"c": "big"}))
     assert ".big { font-size: 20px }" in page.sheets

@@ -46,7 +46,7 @@ def test_the_variables_of_all_three_parts_are_found_and_sorted(variables):
 def test_only_what_the_data_must_hold_is_a_variable(variables, html, names):
     others = {
         "x": "{% macro m() %}{{ q }}{% endmacro %}{% macro y() %}{% endmacro %}",
-        "y": "{{ x }}{{ y.z }}",
+        "y": "{{ x }}{{ y.z }}{{ loop.index }}",
         "l": "{{ title }}{% block b %}{% endblock %}{{ d }}",
     }
     assert variables(html=html, **others) == names

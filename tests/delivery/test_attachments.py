@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from api.config import Settings
-from api.core import inbox, outbox
+from api.core import contents, inbox
 from api.core.claim import Address
 from api.core.models import Capture, Content
 from api.core.uploads import Upload
@@ -99,7 +99,7 @@ def test_a_test_keys_files_are_captured(accept, drain, relay, test_key, count):
 
 
 def test_more_files_than_there_is_room_for_are_all_sent_one_after_the_other(accept, drain, relay, monkeypatch):
-    monkeypatch.setattr(outbox, "MAX_ATTACHED", 4096)
+    monkeypatch.setattr(contents, "MAX_ATTACHED", 4096)
     for number in range(12):
         accept(to=[Address(f"user{number}@example.org")], attachments=[upload("a.bin", "a/b", bytes(3000))])
     accept(attachments=[upload("large.bin", "a/b", bytes(9000))])

@@ -134,7 +134,7 @@ def test_a_space_at_the_end_of_a_line_makes_it_no_longer_than_76(space, length, 
     assert decodestring(encoded).decode() == with_crlf(text)
 
 
-@pytest.mark.parametrize("length", range(70, 80))
+@pytest.mark.parametrize("length", range(60, 80))
 def test_a_last_line_of_any_length_keeps_its_end_in_quoted_printable(length):
     for last in ("x", "ä"):
         part = parts.text("plain", "ä" + "x" * length + last)
@@ -144,6 +144,31 @@ def test_a_last_line_of_any_length_keeps_its_end_in_quoted_printable(length):
         assert part.encoding == "quoted-printable"
         assert max(map(len, body.split(b"\r\n"))) <= 76
         assert decodestring(body).decode() == "ä" + "x" * length + last
+
+
+@pytest.mark.parametrize("character", ["ä", "漢", "😀"])
+@pytest.mark.parametrize("width", [6, 1000])
+def test_the_shorter_encoding_is_found_where_both_are_nearly_as_long(character, width):
+    for letters in range(800):
+        line = character * 20 + "a" * letters
+        # Short lines need no soft line breaks: then the estimate of quoted-printable's length is exact.
+        text = "\n".join(line[start : start + width] for start in range(0, len(line), width))
+
+        quoted = parts.quoted_printable(text.encode())
+        in_base64 = parts.base64_lines(with_crlf(text).encode())
+
+        assert len(parts.text("plain", text).body) == min(len(quoted), len(in_base64))
+
+
+@pytest.mark.parametrize(
+    "text", ["From Köln to Ulm and back\n", "ä day out to Ulm and back\nFrom Köln\n", "From " * 40 + "Köln"]
+)
+def test_no_line_of_quoted_printable_begins_like_an_mbox_separator(text):
+    part = parts.text("plain", text)
+
+    assert part.encoding == "quoted-printable"
+    assert_safe(part.body)
+    assert decoded(part, part.body) == with_crlf(text)
 
 
 def test_a_text_with_a_lone_surrogate_is_refused():
@@ -164,7 +189,8 @@ FILENAMES = {
     "an encoded word": ("=?utf-8?q?x?=", "filename*=utf-8''%3D%3Futf-8%3Fq%3Fx%3F%3D"),
     "a percent sign": ("100%25.pdf", "filename*=utf-8''100%2525.pdf"),
     "a semicolon": ("a; b=c.pdf", "filename*=utf-8''a%3B%20b%3Dc.pdf"),
-    "spaces around": (" a ", "filename*=utf-8''%20a%20"),
+    "a space at the start": (" a.pdf", "filename*=utf-8''%20a.pdf"),
+    "a space at the end": ("a.pdf ", "filename*=utf-8''a.pdf%20"),
 }
 
 

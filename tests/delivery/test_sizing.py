@@ -1,0 +1,70 @@
+"""The number of senders and their pace, with times given by hand."""
+
+from api.delivery.sizing import HOLD, IDLE, PERIOD, START, Pace, Sizing
+
+
+def run(sizing: Sizing, rate_of, *, periods: int, start: float = 0.0) -> list[int]:
+    """Let mail wait for some periods while the senders reach `rate_of(size)`; return the sizes."""
+    sizes = []
+    sizing.observe(done=0, waiting=1000, now=start)
+    for number in range(1, periods + 1):
+        done = round(rate_of(sizing.size) * PERIOD)
+        sizes.append(sizing.observe(done=done, waiting=1000, now=start + number * PERIOD))
+    return sizes
+
+
+def test_senders_grow_to_the_most_where_every_connection_raises_the_rate():
+    assert run(Sizing(32), lambda size: 50 * size, periods=8)[-1] == 32
+
+
+def test_senders_stay_few_where_more_gain_nothing():
+    sizes = run(Sizing(32), lambda size: 4000, periods=10)
+
+    assert max(sizes) == 2 * START
+    assert sizes[-1] == START
+
+
+def test_what_did_not_pay_is_tried_again_later():
+    sizing = Sizing(32)
+    run(sizing, lambda size: 4000, periods=4)
+
+    assert run(sizing, lambda size: 50 * size, periods=8, start=HOLD + 10)[-1] == 32
+
+
+def test_a_relay_that_answers_nothing_gets_every_sender():
+    assert run(Sizing(4), lambda size: 0, periods=4)[-1] == 4
+
+
+def test_extra_senders_rest_when_nothing_waits():
+    sizing = Sizing(32)
+    run(sizing, lambda size: 50 * size, periods=8)
+
+    assert sizing.observe(done=0, waiting=0, now=4.0) == 32
+    assert sizing.observe(done=0, waiting=0, now=4.0 + IDLE) == START
+
+
+def test_there_are_never_more_senders_than_allowed():
+    assert run(Sizing(1), lambda size: 50 * size, periods=4) == [1, 1, 1, 1]
+
+
+def test_a_pace_lets_through_its_rate_and_no_more():
+    pace = Pace(10.0)
+    begun = 0
+    for tick in range(101):
+        granted = pace.grant(1000, now=tick / 10)
+        pace.spend(granted)
+        begun += granted
+
+    assert 100 <= begun <= 111
+
+
+def test_without_a_pace_everything_goes():
+    assert Pace(None).grant(1000, now=0.0) == 1000
+
+
+def test_a_slow_pace_still_lets_single_messages_through():
+    pace = Pace(0.5)
+    assert pace.grant(5, now=0.0) == 1
+    pace.spend(1)
+    assert pace.grant(5, now=1.0) == 0
+    assert pace.grant(5, now=2.0) == 1
