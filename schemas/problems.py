@@ -5,6 +5,12 @@ from marshmallow import fields
 from schemas.base import Answer, List, Nested
 from schemas.health import ChecksOut
 
+_CODES = """\
+A word for programs. Of values: `required`, `null`, `unknown_field`, `repeated`, `excluded`, `invalid_type`,
+`invalid_format`, `invalid_address`, `not_one_of`, `out_of_range`, `too_short`, `too_long`, `too_many`, `bad_text`,
+`control_character`. Of what they mean here: `taken`, `sender_not_allowed`, `unknown_template`, `missing_variable`,
+`empty_subject`, `bad_data`, `incomplete_template`, `broken_template`, `template_limit`. There may be more one day."""
+
 
 class WrongField(Answer):
     """One field that is wrong."""
@@ -17,7 +23,7 @@ class WrongField(Answer):
         },
     )
     detail = fields.String(required=True, metadata={"description": "A sentence for people."})
-    code = fields.String(required=True, metadata={"description": "A word for programs.", "example": "required"})
+    code = fields.String(required=True, metadata={"description": _CODES, "example": "required"})
 
 
 class Problem(Answer):

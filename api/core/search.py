@@ -26,7 +26,7 @@ def find(
     if wanted is not None:
         query = query.where(_has_status(wanted, clock.utcnow()))
     if recipient is not None:
-        mailbox = addresses.key(recipient)
+        mailbox = addresses.key(_known_form(recipient))
         query = query.where(
             exists().where(Delivery.notification_id == Notification.id, Delivery.recipient_key == mailbox)
         )
@@ -39,6 +39,14 @@ def find(
     if until is not None:
         query = query.where(Notification.created_at < until)
     return paging.page(query, Notification.id, limit=limit, after=after, kind="notifications")
+
+
+def _known_form(address: str) -> str:
+    """Return an address as deliveries hold it; what is none is looked for as it is, and not found."""
+    try:
+        return addresses.normalise(address)
+    except ValueError:
+        return address
 
 
 def _has_status(wanted: NotificationStatus, now: datetime) -> ColumnElement[bool]:

@@ -132,7 +132,7 @@ class Channel:
             waiting.register(sock, select.POLLIN)
         except (OSError, ValueError) as error:
             raise self.broken("connection lost") from error
-        return bool(waiting.poll(seconds * 1000))
+        return bool(waiting.poll(max(seconds, 0) * 1000))  # less than nothing would be for ever
 
     def peek(self) -> bytes | None:
         """Return what has arrived, without waiting: None for nothing, nothing for the end. Raises Broken."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from api.core.claim import Blame, Result
-from schemas.vocabulary import Outcome, Phase, TransportState
+from schemas.vocabulary import Outcome, TransportState
 
 #: Dialogues in a row that end without a reply, on different messages: then it is the relay and not the message.
 SUSPECT = 3
@@ -101,7 +101,8 @@ class Circuit:
             elif result.reply.code is not None:
                 self._lost = self._pauses = 0
                 self._allowed = min(self._senders, self._allowed * 2)
-            elif result.outcome in (Outcome.DEFERRED, Outcome.UNKNOWN) and result.phase is not Phase.MESSAGE:
+            elif result.outcome in (Outcome.DEFERRED, Outcome.UNKNOWN):
+                # An error of our own counts as well: what hits every message must not burn an attempt of each.
                 self._lost += 1
                 if self._lost >= SUSPECT:
                     self._trip(result, now)

@@ -186,11 +186,11 @@ class Hand:
         self._crew = crew
         self._number = number
         self._unwritten: Settlement | None = None
-        self._held: dict[object, Claim] = {}
+        self._held: dict[int, Claim] = {}
 
     def send(self, sender: Sender, claim: Claim) -> None:
         """Send a claim and what follows it; whatever happens, every claim taken is accounted for."""
-        self._held[claim.delivery_id] = claim
+        self._held[claim.delivery_id.int] = claim
         try:
             sender.stream(claim, self)
         except Exception as error:
@@ -205,27 +205,27 @@ class Hand:
         """Return another claim, if one is there at once and may be sent."""
         claim = self._crew.next(self._number)
         if claim is not None:
-            self._held[claim.delivery_id] = claim
+            self._held[claim.delivery_id.int] = claim
         return claim
 
     def enter(self, claim: Claim) -> bool:
         """Let a claim into DATA, if it is still ours and the journal knows."""
         if self._crew.holds(claim) and self._write(claim):
             return True
-        self._held.pop(claim.delivery_id, None)
+        self._held.pop(claim.delivery_id.int, None)
         self._crew.let_go(claim)
         return False
 
     def report(self, claim: Claim, result: Result) -> None:
         """Take what came of a claim: to the journal before this thread's next final dot, and to the dispatcher."""
         self._write(None)
-        self._held.pop(claim.delivery_id, None)
+        self._held.pop(claim.delivery_id.int, None)
         self._unwritten = Settlement(claim, result, clock.utcnow())
         self._crew.done(self._unwritten)
 
     def give_back(self, claim: Claim) -> None:
         """Take back a claim that was not begun."""
-        self._held.pop(claim.delivery_id, None)
+        self._held.pop(claim.delivery_id.int, None)
         self._crew.put_back(claim)
 
     def _write(self, begun: Claim | None) -> bool:

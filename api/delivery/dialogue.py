@@ -68,13 +68,25 @@ class Dialogue(SMTP):
         if self._replies and not self._replies.closing():
             raise self.channel.broken("the relay sent a reply that nobody asked for")
 
-    def read(self) -> Reply:
-        """Return the next whole reply. Raises Broken."""
-        code, lines = self._read()
-        return readable(code, lines)
+    def read(self, until: float | None = None) -> Reply:
+        """Return the next whole reply; it may take until then, or as long as any reply. Raises Broken."""
+        self._read(self.channel.until() if until is None else until)
+        return self.last
+
+    def hear(self, until: float) -> Reply | None:
+        """Return the next whole reply, or None where it does not come until then and may come yet. Raises Broken."""
+        while self._take() is None:
+            if not self.channel.readable(until - monotonic()):
+                return None
+            data = self.channel.peek()
+            if data == b"":
+                raise self.channel.broken("connection lost: closed by the relay")
+            self._replies.feed(data or b"")
+        return self.last
 
     def begin(self, commands: bytes) -> None:
-        """Say a group of commands, unless the relay has taken its leave already, as in `putcmd`. Raises Broken."""
+        """Say a group of commands, MAIL first, unless the relay has taken its leave, as in `putcmd`. Raises Broken."""
+        self.phase = Phase.MAIL
         self._listen()
         if not self._replies.closing():
             self.channel.write(commands)
@@ -102,18 +114,19 @@ class Dialogue(SMTP):
         self.channel.write(wire[len(body) :] + ahead)
         return None
 
-    def answers(self, seconds: float) -> bool:
-        """Tell whether something comes from the relay within these seconds, be it the end."""
-        return bool(self._replies) or self.channel.readable(seconds)
+    def _read(self, until: float) -> tuple[int, tuple[bytes, ...]]:
+        while (taken := self._take()) is None:
+            self._replies.feed(self.channel.receive(until))
+        return taken
 
-    def _read(self) -> tuple[int, list[bytes]]:
-        until = self.channel.until()
+    def _take(self) -> tuple[int, tuple[bytes, ...]] | None:
+        """Return the next whole reply of what has come, if there is one. Raises Broken."""
         try:
-            while (taken := self._replies.take()) is None:
-                self._replies.feed(self.channel.receive(until))
+            taken = self._replies.take()
         except Garbled as error:
             raise self.channel.broken(str(error)) from None
-        self.last = readable(*taken)
+        if taken is not None:
+            self.last = readable(*taken)
         return taken
 
     def _peek(self) -> None:
@@ -129,7 +142,7 @@ class Dialogue(SMTP):
 
     def getreply(self) -> tuple[int, bytes]:
         """Return the next reply in smtplib's form. Raises Broken."""
-        code, lines = self._read()
+        code, lines = self._read(self.channel.until())
         return code, b"\n".join(line.strip() for line in lines)
 
     def quit(self) -> tuple[int, bytes]:

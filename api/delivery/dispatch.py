@@ -63,6 +63,8 @@ class Dispatcher:
         self._unsettled: list[Settlement] = []
         self._returned: list[Claim] = []
         self._ahead = self._settings.senders * AHEAD
+        self._more = False
+        self._captured_at = float("-inf")
         self._sizing = Sizing(self._settings.senders)
         self._pace = Pace(self._settings.rate)
         #: A sentence while the dispatcher cannot do its work, for `/readyz`.
@@ -125,15 +127,14 @@ class Dispatcher:
                 self._store(crew)
                 house.keep(crew)
                 took = self._claim(house, crew)
-                pause = POLL_SECONDS if took else self._until_due(house.me)
+                busy = took or crew.open() > 0 or bool(self._unsettled) or self._circuit.is_probing()
+                pause = POLL_SECONDS if busy else self._until_due(house.me)
             self.trouble = None
         except Unavailable as error:
             self._stumble(error)
             return False, 0.0
-        if took or crew.open() or self._unsettled or self._circuit.is_probing():
-            # Whoever has an answer wakes this loop; what fell due meanwhile waits for a free sender anyway.
-            return False, POLL_SECONDS
-        return pause > 0, pause
+        # While it is busy, whoever has an answer wakes this loop; what fell due meanwhile waits for a sender anyway.
+        return not busy and pause > 0, pause
 
     def _store(self, crew: Crew) -> None:
         """Store results, and give back what was not begun. What cannot be stored now is kept for the next time."""
@@ -156,14 +157,15 @@ class Dispatcher:
     def _claim(self, house: House, crew: Crew) -> bool:
         """Claim what there is room for; tell whether anything was."""
         me = house.me
-        took = capture.deliver(me)
-        if house.doubted or not self._circuit.is_up():
+        took = self._capture(me)
+        if not self._circuit.is_up():
             return took
         waiting = crew.waiting()
         room = self._pace.grant(self._room() - crew.open(), now=time.monotonic())
         if room <= 0 or waiting > self._ahead // 2:
             return took
-        if not outbox.is_due(db.session(), transports=[transports.RELAY], holder=me):
+        # After a full claim there is more, most likely; else a read tells for less than a writing transaction.
+        if not self._more and not outbox.is_due(db.session(), transports=[transports.RELAY], holder=me):
             return took
         lease = policy.current().lease
         claims: list[Claim] = transact(
@@ -171,8 +173,18 @@ class Dispatcher:
         )
         crew.take(claims)
         self._pace.spend(len(claims))
-        self._adapt(full=len(claims) == room, waiting=waiting)
+        self._more = len(claims) == room
+        self._adapt(full=self._more, waiting=waiting)
         return took or bool(claims)
+
+    def _capture(self, me: UUID) -> bool:
+        """Deliver test mail, unless that was looked for a moment ago."""
+        now = time.monotonic()
+        if now - self._captured_at < GATHER_SECONDS * 5:
+            return False
+        took = capture.deliver(me)
+        self._captured_at = float("-inf") if took else now
+        return took
 
     def _room(self) -> int:
         """Return how many claims may be open: few while the relay is slow or has just come back."""

@@ -34,6 +34,9 @@ class House:
         self._told: View | None = None
         self._retention = retention.Retention()
         self._beaten = self._swept = float("-inf")
+        #: Others counted us as dead: what we still hold may be theirs, so each claim is asked about before DATA, and
+        #: no new one is taken until these are through.
+        self.doubted = False
 
     def path(self, id_: UUID) -> Path:
         """Return where a dispatcher keeps its journal."""
@@ -50,10 +53,11 @@ class House:
         """Do what is due of the regular jobs."""
         now = time.monotonic()
         if now - self._beaten >= dispatchers.BEAT_SECONDS:
-            transact(self._beat, durable=False)
+            self.doubted = not transact(self._beat, durable=False) or self.doubted
             self._beaten = now
-            crew.vouch(now + SURE * dispatchers.DEAD_AFTER.total_seconds())
             self._bury()
+        self.doubted = self.doubted and crew.open() > 0
+        crew.vouch(0.0 if self.doubted else self._beaten + SURE * dispatchers.DEAD_AFTER.total_seconds())
         if now - self._swept >= SWEEP_SECONDS:
             rules = policy.current()
             transact(partial(outbox.unstick, schedule=rules.schedule, lease=rules.lease), durable=False)
@@ -68,17 +72,19 @@ class House:
         self._tell()
         transact(partial(dispatchers.leave, id_=self.me), durable=False)
 
-    def _beat(self, session: Session) -> None:
-        dispatchers.beat(session, self.me)
+    def _beat(self, session: Session) -> bool:
+        known = dispatchers.beat(session, self.me)
         outbox.expire(session)
         erasure.purge(session)
+        return known
 
     def _bury(self) -> None:
         for one in dispatchers.dead(db.session(), me=self.me):
             local = one.host == dispatchers.host()
             with journal.left_behind(self.path(one.id)) as left:
-                if left is None and local and one.seen_at >= clock.utcnow() - dispatchers.DEAD_AFTER:
-                    continue  # its journal is locked: it is alive, and its process id is another namespace's
+                silent = one.seen_at < clock.utcnow() - dispatchers.DEAD_AFTER
+                if left is None and local and not (silent and dispatchers.runs(one.pid)):
+                    continue  # its journal is locked: it is alive with another id here, or another dispatcher buries it
                 recovered = transact(partial(self._inherit, one=one, left=left if local else None), durable=False)
             if recovered:
                 log.warning("%d deliveries of a dead dispatcher fall due again", recovered)

@@ -133,7 +133,8 @@ class FrozenMessage(Message):
         self.sender = (content.sender.name or "", content.sender.email)
         self.reply_to = None
         self.cc, self.bcc = [], []
-        self.body, self.html, self.alts = content.text, content.html, {}
+        self.alts = {}
+        self.body, self.html = content.text, content.html
         self.date = content.date.timestamp()
         self.msgId = content.message_id
         self.charset = None

@@ -12,7 +12,6 @@ look-up takes part. The tree, where a level with only one part is left out:
     └── attachments
 """
 
-import re
 from collections.abc import Sequence
 from hashlib import blake2b
 
@@ -20,9 +19,6 @@ from api.core.claim import Content
 from api.delivery import headers, parts
 from api.delivery.headers import UnsendableMessage
 from api.delivery.parts import Part
-
-_BARE_CR = re.compile(rb"\r(?!\n)")
-_BARE_LF = re.compile(rb"\n(?<!\r\n)")
 
 __all__ = ["UnsendableMessage", "assemble", "dot_stuff"]
 
@@ -43,7 +39,7 @@ def dot_stuff(message: bytes) -> bytes:
 
     Raises UnsendableMessage for a bare CR or LF, which servers read in different ways (RFC 5321 2.3.8).
     """
-    if _BARE_CR.search(message) or _BARE_LF.search(message):
+    if not message.count(b"\r\n") == message.count(b"\r") == message.count(b"\n"):
         raise UnsendableMessage("The message holds a bare CR or LF.")
     stuffed = message.replace(b"\r\n.", b"\r\n..")
     start = b"." if message.startswith(b".") else b""

@@ -1,6 +1,7 @@
 """Replies of the relay, cut out of the byte stream and made fit to be stored (RFC 5321 section 4.2)."""
 
 import re
+from functools import lru_cache
 
 from api.core.claim import Reply
 
@@ -41,7 +42,7 @@ class Replies:
         """Add what was received."""
         self._buffer += data
 
-    def take(self) -> tuple[int, list[bytes]] | None:
+    def take(self) -> tuple[int, tuple[bytes, ...]] | None:
         """Return the next complete reply as its code and the text of its lines, or None while some is missing.
 
         Raises Garbled as soon as it is clear that no reply comes of it.
@@ -55,7 +56,7 @@ class Replies:
             del self._buffer[: end + 1]
             code = self._add(line)
             if code is not None:
-                lines = self._lines
+                lines = tuple(self._lines)
                 self._code, self._lines, self._size = None, [], 0
                 return code, lines
 
@@ -81,7 +82,8 @@ class Replies:
             raise Garbled(f"the relay's answer is no SMTP reply: {_printable(bytes(self._buffer))[:80]}")
 
 
-def readable(code: int, lines: list[bytes]) -> Reply:
+@lru_cache(maxsize=256)  # of the four replies that a mail takes, three are always the same
+def readable(code: int, lines: tuple[bytes, ...]) -> Reply:
     """Return the reply with its enhanced code (RFC 3463) set apart from its text.
 
     An enhanced code of another class than the basic code breaks RFC 2034 section 4, and stays mere text.

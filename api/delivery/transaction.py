@@ -91,6 +91,35 @@ def oversize(dialogue: Dialogue, envelope: Envelope) -> Verdict | None:
     return blame.oversized(envelope.size, limit) if limit is not None and envelope.size > limit else None
 
 
+def hear_envelope(dialogue: Dialogue) -> Verdict | None:
+    """Hear what is said to MAIL, RCPT and DATA, which went out as one group; None means that DATA is open.
+
+    What was refused stands, whatever comes behind it; Broken is raised only while nothing was. After a refusal the
+    dialogue is ready for another mail unless it is closed.
+    """
+    for unheard, phase in ((2, Phase.MAIL), (1, Phase.RCPT), (0, Phase.DATA)):
+        dialogue.phase = phase
+        verdict = blame.judge(phase, dialogue.read())
+        if verdict is not None:
+            _end_group(dialogue, verdict, unheard)
+            return verdict
+    return None
+
+
+def _end_group(dialogue: Dialogue, verdict: Verdict, unheard: int) -> None:
+    """Hear out a group that was refused and take its envelope back, or close where it is not sure what comes next."""
+    try:
+        if unheard and verdict.reply.code is not None and verdict.blame in (Blame.RECIPIENT, Blame.MESSAGE):
+            codes = [dialogue.read().code or 0 for _ in range(unheard)]
+            # A relay may wait for the message all the same (RFC 2920 section 3.1), and would get it for nobody.
+            if codes[-1] >= 400 and 421 not in codes:
+                withdraw(dialogue)
+                return
+    except Broken:
+        pass
+    dialogue.close()
+
+
 def _send_envelope(dialogue: Dialogue, envelope: Envelope) -> Verdict | None:
     """Say MAIL and RCPT; None means that both were accepted."""
     verdict = blame.judge(Phase.MAIL, dialogue.command(Phase.MAIL, _mail(dialogue, envelope)))

@@ -3,7 +3,7 @@
 import secrets
 from importlib import resources
 
-from flask import Blueprint, Response, abort, current_app, render_template
+from flask import Blueprint, Response, abort, current_app, json, render_template
 
 from api.rest import links, openapi
 
@@ -19,9 +19,13 @@ _DAY = "public, max-age=86400"
 
 
 @blp.get("/openapi.json")
-def document() -> dict[str, object]:
+def document() -> Response:
     """Return the OpenAPI document, for the path that this service is reached by."""
-    return openapi.document(current_app) | {"servers": [{"url": links.path("/")}]}
+    made = current_app.extensions.get("postroom.document")
+    if made is None:  # the same for as long as the process runs, and not cheap
+        made = json.dumps(openapi.document(current_app) | {"servers": [{"url": links.path("/")}]})
+        current_app.extensions["postroom.document"] = made
+    return current_app.response_class(made, mimetype="application/json")
 
 
 @blp.get("/docs")

@@ -8,7 +8,7 @@ from flask import g
 
 from api.core import clock, notifications, search
 from api.core.claim import Address
-from api.core.errors import Invalid
+from api.core.errors import Invalid, NotAllowed
 from api.core.models import Delivery, Notification
 from api.core.recipients import Registered
 from api.core.uploads import Upload
@@ -121,7 +121,7 @@ def _accepted(body: dict[str, Any]) -> Notification:
     files = [Upload(**file) for file in body.pop("attachments", ())]
     try:
         return notifications.accept(key=g.key, **lists, sender=sender and _address(sender), attachments=files, **body)
-    except Invalid as error:
+    except (Invalid, NotAllowed) as error:
         error.errors = tuple(pointers.within(g.body, one) for one in error.errors)
         raise
 

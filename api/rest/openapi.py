@@ -85,6 +85,15 @@ _REGISTERED: dict[str, Any] = {
     "required": ["user_id"],
     "additionalProperties": False,
 }
+#: The parameters in paths, which flask-smorest finds in the routes.
+_PATHS: Mapping[str, dict[str, Any]] = {
+    "user_id": {"description": "A user's id."},
+    "notification_id": {"description": "A notification's id."},
+    "mail_id": {"description": "A captured mail's id."},
+    "key_id": {"description": "A key's id; not the key itself."},
+    "name": {"description": "A template's name.", "example": "welcome"},
+    "email": {"description": "A recipient's address.", "example": "ann@example.org"},
+}
 _ORDER = ("openapi", "info", "servers", "security", "tags", "paths", "components")
 _OPERATION_ORDER = (
     "operationId",
@@ -109,7 +118,7 @@ def document(app: Flask) -> dict[str, Any]:
     api = app.extensions["flask-smorest"]["apis"][""]["ext_obj"]
     found = json.loads(json.dumps(api.spec.to_dict()))
     for path, methods in found["paths"].items():
-        shared = methods.pop("parameters", [])
+        shared = [parameter | _PATHS[parameter["name"]] for parameter in methods.pop("parameters", [])]
         for method, operation in methods.items():
             operation["parameters"] = [*shared, *operation.get("parameters", [])]
             methods[method] = _complete(path, operation)

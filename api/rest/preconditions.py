@@ -59,7 +59,7 @@ def wanted_version(*, required: bool) -> int | None:
     tags = request.if_match
     if tags.star_tag:
         return None
-    strong = list(tags.as_set(include_weak=False))
+    strong = [tag or "" for tag in tags.as_set(include_weak=False)]  # werkzeug reads "" as None
     if len(strong) > 1:
         raise BadRequest("If-Match may hold one entity tag here, or *.")
     # A weak tag never matches in If-Match (RFC 9110 §13.1.1).

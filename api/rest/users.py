@@ -34,7 +34,13 @@ FIRST_LOOK = "2"
     example=examples.REGISTERED_SILENTLY,
     headers=("Location",),
 )
-@blp.also(200, RegisteredOut(), description="Known already; nothing is sent.", example=examples.KNOWN)
+@blp.also(
+    200,
+    RegisteredOut(),
+    description="Known already; nothing is sent.",
+    example=examples.KNOWN,
+    headers=("Content-Location",),
+)
 @blp.fails(409)
 def register(body: dict[str, Any]) -> Any:
     """Register a user.

@@ -17,7 +17,9 @@ def test_a_key_has_the_form_that_scanners_look_for(app, mode, prefix):
 
     assert re.fullmatch(prefix + "[0-9A-Za-z]{36}", secret)
     assert keys.well_formed(secret)
-    assert keys.authenticate(secret).id == key.id
+    known = keys.authenticate(secret)
+    assert known is not None
+    assert known.id == key.id
 
 
 def test_only_a_digest_is_stored(app):
@@ -60,3 +62,14 @@ def test_a_known_secret_is_adopted_once(app, count):
     assert count(ApiKey) == 1
     with pytest.raises(ValueError, match="malformed"):
         keys.adopt("pr_live_" + "a" * 36, name="made up", scopes=[Scope.ADMIN])
+
+
+def test_a_test_key_sees_and_revokes_only_its_like(app):
+    live, secret = keys.create(name="live", scopes=[Scope.ADMIN])
+    test, _ = keys.create(name="test", scopes=[Scope.ADMIN], mode=Mode.TEST)
+
+    assert [key.id for key in keys.search(limit=10, key=test).data] == [test.id]
+    assert {key.id for key in keys.search(limit=10, key=live).data} == {live.id, test.id}
+    with pytest.raises(NotFound):
+        keys.revoke(live.id, key=test)
+    assert keys.authenticate(secret) is not None

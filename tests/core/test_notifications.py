@@ -30,7 +30,7 @@ def test_every_missing_variable_is_named_and_nothing_is_stored(accept, count):
     with pytest.raises(MissingVariables) as missing:
         accept(template="welcome", subject=None, text=None, data={})
 
-    assert [error.pointer for error in missing.value.errors][0].startswith("/data/user")
+    assert next(iter(missing.value.errors)).pointer.startswith("/data/user")
     assert count(Notification) == count(Content) == count(Delivery) == 0
 
 
@@ -177,6 +177,7 @@ def test_an_altered_cursor_is_refused(accept, key):
     for _ in range(3):
         accept()
     cursor = search.find(key=key, limit=1).next
+    assert cursor is not None
     for position in range(len(cursor)):
         altered = cursor[:position] + ("A" if cursor[position] != "A" else "B") + cursor[position + 1 :]
         with pytest.raises(BadCursor):
@@ -200,3 +201,11 @@ def test_what_fails_inside_the_transaction_leaves_nothing(app, accept, key, coun
 
 def _user(name: str) -> dict[str, object]:
     return {"user": {"username": name.lower(), "name": name, "email": f"{name.lower()}@example.org"}}
+
+
+def test_a_search_by_recipient_knows_other_spellings_of_the_address(accept, key):
+    notification = accept(to=[Address("ann@straße.de")])
+
+    for spelling in ("ann@straße.de", "ANN@xn--strae-oqa.de"):
+        assert [one.id for one in search.find(key=key, recipient=spelling).data] == [notification.id]
+    assert search.find(key=key, recipient="no address").data == []

@@ -13,6 +13,7 @@ from schemas.vocabulary import DeliveryStatus, Outcome
 from tests.conftest import GREYLISTED, LOST, REFUSED, RELAY_DOWN, SENT
 
 D = DeliveryStatus
+NOTHING = journal.Replay((), ())
 
 
 def test_a_claim_takes_what_is_due_oldest_first_and_counts_the_attempt(accept, claim, delivery):
@@ -232,7 +233,7 @@ def test_withdrawing_cancels_what_waits_and_marks_what_is_being_sent(accept, cla
 def bury(app):
     """Bury whoever is dead, as found with or without a journal; return how many deliveries fall due."""
 
-    def bury(left=journal.Replay((), ())):
+    def bury(left=NOTHING):
         schedule = app.extensions["postroom.policy"].schedule
 
         def work(session):

@@ -1,12 +1,15 @@
 """What the delivery tests share: a relay that misbehaves on demand, and transports that know it."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from flask import Flask
 
 from api.delivery.sender import Sender
 from api.delivery.smtp import Mail
+from api.delivery.thread import DispatcherThread
 from tests.delivery.given import mail_to
 from tests.delivery.shared import SharedRelay
 from tests.relay.process import Relay
@@ -42,3 +45,26 @@ def sender(post: Callable[..., Mail]) -> Iterator[Sender]:
     sender = Sender(post())
     yield sender
     sender.close()
+
+
+@pytest.fixture
+def dispatching(app: Flask) -> Iterator[DispatcherThread]:
+    """A dispatcher thread that runs during the test."""
+    running = DispatcherThread(app)
+    app.extensions["postroom.nudge"] = running.nudge
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    """Wait until something holds; time only bounds the wait."""
+
+    def until(holds: Callable[[], bool], *, seconds: float = 20.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < deadline, "it never came to hold"
+            time.sleep(0.02)
+
+    return until

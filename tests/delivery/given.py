@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 from flask import Flask
@@ -17,6 +17,13 @@ from tests.relay.process import Relay
 LARGE = "a line of text that is repeated until no buffer can hold it all\n" * 250_000
 
 
+class Place(Protocol):
+    """Where a relay, or what passes for one, listens."""
+
+    host: str
+    port: int
+
+
 @contextmanager
 def sending(mail: Mail) -> Iterator[Sender]:
     """A sender over this transport, closed at the end."""
@@ -24,7 +31,7 @@ def sending(mail: Mail) -> Iterator[Sender]:
         yield sender
 
 
-def mail_to(relay: Relay, **config: Any) -> Mail:
+def mail_to(relay: Place, **config: Any) -> Mail:
     """Return a transport of an app of its own to this relay."""
     app = Flask("postroom-test")
     app.config.update(

@@ -1,9 +1,14 @@
-"""The fault matrix: what each fault in each phase of the dialogue must come to. Checked by `test_smtp_matrix`."""
+"""The fault matrix: what each fault in each phase of the dialogue must come to, on the wire and in the table.
 
+Checked by `test_smtp_matrix` and `test_dispatch_matrix`, and shown in `docs/delivery.md`:
+`python -m tests.delivery.matrix` prints what stands there.
+"""
+
+import sys
 from dataclasses import dataclass
 
 from api.core.claim import Blame
-from schemas.vocabulary import Outcome, Phase
+from schemas.vocabulary import DeliveryStatus, Outcome, Phase, TransportState
 from tests.relay import actions
 from tests.relay.script import Action
 
@@ -38,6 +43,27 @@ class Expected:
     phase: Phase
 
 
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is to be seen after the attempt: of the delivery, of its history, and of the relay."""
+
+    status: DeliveryStatus
+    attempts: int
+    history: Outcome
+    possible_duplicate: bool
+    relay: TransportState
+
+
+#: The word for a cell of the matrix, and what it means for the operator.
+STATES: dict[str, State] = {
+    "deferred": State(DeliveryStatus.DEFERRED, 1, Outcome.DEFERRED, False, TransportState.UP),
+    "failed": State(DeliveryStatus.FAILED, 1, Outcome.FAILED, False, TransportState.UP),
+    "unknown": State(DeliveryStatus.DEFERRED, 1, Outcome.UNKNOWN, True, TransportState.UP),
+    "paused": State(DeliveryStatus.QUEUED, 0, Outcome.RELEASED, False, TransportState.PAUSED),
+    "stopped": State(DeliveryStatus.QUEUED, 0, Outcome.RELEASED, False, TransportState.STOPPED),
+}
+
+
 def _row(phase: Phase) -> dict[str, Expected]:
     relay = Expected(Outcome.RELEASED, Blame.RELAY, phase)
     if phase in (Phase.BANNER, Phase.EHLO):
@@ -68,3 +94,48 @@ MATRIX: dict[Phase, dict[str, Expected]] = {
         Phase.DOT,
     )
 }
+#: A small body in the pipelined dialogue, where its final dot is part of the same write.
+SMALL_BODY = _row(Phase.DOT)
+
+
+def word(expected: Expected) -> str:
+    """Return the word for what an attempt came to."""
+    if expected.outcome is Outcome.RELEASED:
+        return "stopped" if expected.blame is Blame.OPERATOR else "paused"
+    return expected.outcome.value
+
+
+def markdown() -> str:
+    """Return the matrix and the meaning of its words as two tables."""
+    rows = {f"`{phase}`": row for phase, row in MATRIX.items()}
+    places = list(rows)
+    at = places.index("`body`")
+    named = {
+        **{place: rows[place] for place in places[:at]},
+        "`body`, over 64 KiB": rows["`body`"],
+        "`body`, smaller": SMALL_BODY,
+        **{place: rows[place] for place in places[at + 1 :]},
+    }
+    cells = [[place, *(word(expected) for expected in row.values())] for place, row in named.items()]
+    states = [
+        [
+            name,
+            f"`{state.status}`",
+            "counted" if state.attempts else "not counted",
+            f"`{state.history}`",
+            "yes" if state.possible_duplicate else "no",
+            f"`{state.relay}`",
+        ]
+        for name, state in STATES.items()
+    ]
+    head = ["word", "delivery", "attempt", "`history`", "`possible_duplicate`", "relay"]
+    return _table(["phase", *FAULTS], cells) + "\n" + _table(head, states)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(markdown())

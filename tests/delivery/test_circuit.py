@@ -9,8 +9,8 @@ BAD_LOGIN = Result(Outcome.RELEASED, Blame.OPERATOR, Phase.AUTH, Reply(535, "5.7
 DROPPED = Result(Outcome.DEFERRED, Blame.MESSAGE, Phase.RCPT, Reply(None, None, "connection lost"), 3)
 
 
-def circuit(**numbers: float) -> Circuit:
-    return Circuit(**{"senders": 4, "first": 5.0, "longest": 300.0, "rand": lambda: 0.0, **numbers})
+def circuit() -> Circuit:
+    return Circuit(senders=4, first=5.0, longest=300.0, rand=lambda: 0.0)
 
 
 def test_a_relay_that_answers_stays_up():
@@ -50,6 +50,7 @@ def test_pauses_grow_to_the_longest_while_nothing_gets_through():
     relay.attempted(RELAY_DOWN, now=now)
     for _ in range(9):
         at = relay.view().probe_at
+        assert at is not None
         pauses.append(at - now)
         now = at
         assert relay.probe_due(now)

@@ -149,7 +149,7 @@ def test_a_relay_that_is_down_burns_no_attempt_and_gets_everything_when_it_is_ba
     until(lambda: all(status(one) is NotificationStatus.SENT for one in accepted))
     assert len(relay.wait_for(10)) == 10
     assert all(delivery(one).attempts == 1 for one in accepted)
-    until(lambda: transact(transports.get).state is TransportState.UP)
+    until(lambda: (known := transact(transports.get)) is not None and known.state is TransportState.UP)
 
 
 def test_a_refused_login_stops_the_relay_keeps_the_mail_and_resumes_when_mended(

@@ -27,9 +27,14 @@ def inbox(app):
     inbox.stop()
 
 
+def connect(inbox: Inbox) -> smtplib.SMTP:
+    host, port = inbox.address
+    return smtplib.SMTP(host, port, "client.test")
+
+
 @pytest.fixture
 def client(inbox):
-    with smtplib.SMTP(*inbox.address, local_hostname="client.test") as client:
+    with connect(inbox) as client:
         yield client
 
 
@@ -62,7 +67,7 @@ def test_several_mails_come_over_one_connection_newest_first(app, client):
 
 def test_connections_at_once_lose_nothing(app, inbox):
     def send(number: int) -> None:
-        with smtplib.SMTP(*inbox.address, local_hostname="client.test") as client:
+        with connect(inbox) as client:
             for part in range(5):
                 client.send_message(mail(subject=f"{number}-{part}"))
 
@@ -107,14 +112,14 @@ def test_a_mail_without_a_subject_is_kept(app, client):
 
 
 def test_a_client_that_vanishes_in_the_middle_of_a_mail_leaves_none(app, inbox):
-    client = smtplib.SMTP(*inbox.address, local_hostname="client.test")
+    client = connect(inbox)
     client.ehlo()
     client.mail("a@example.org")
     client.rcpt("b@example.org")
     client.docmd("DATA")
     client.send(b"Subject: half\r\n\r\nhalf of")
     client.close()
-    with smtplib.SMTP(*inbox.address, local_hostname="client.test") as other:
+    with connect(inbox) as other:
         other.send_message(mail(subject="whole"))
     assert [kept.subject for kept in captures()] == ["whole"]
 

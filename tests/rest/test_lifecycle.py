@@ -19,18 +19,6 @@ def stamp(**later: float) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-@pytest.fixture
-def send(client):
-    """Send a message; return the status resource."""
-
-    def send(**message):
-        answer = client.post("/v1/notifications", json={**MESSAGE, **message})
-        assert answer.status_code == 202, answer.text
-        return answer.json
-
-    return send
-
-
 class TestScheduling:
     def test_before_send_at_it_is_scheduled(self, client, send, claim):
         send_at, expires_at = stamp(days=1), stamp(days=2)

@@ -1,0 +1,143 @@
+"""Clients of the HTTP door, and what a refused request must not leave behind."""
+
+import contextlib
+import contextvars
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import func, select
+
+from api.app import create_app
+from api.config import Settings
+from api.core import keys
+from api.core.attachments import Attachment
+from api.core.db import Base, close, db
+from api.core.models import ApiKey, Capture, Content, Delivery, Notification, Tag, User
+from schemas.vocabulary import Mode, Scope
+
+
+class Client(FlaskClient):
+    """A client whose requests know nothing of the app context that the test itself stands in."""
+
+    def open(self, *args: Any, **kwargs: Any) -> Any:
+        return contextvars.Context().run(super().open, *args, **kwargs)
+
+
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with the tables and nothing in them: copying it is quicker than making it anew for each test."""
+    path = tmp_path_factory.mktemp("tables") / "postroom.db"
+    app = create_app(Settings(database_url=f"sqlite:///{path}"))
+    with app.app_context():
+        Base.metadata.create_all(db.engine)
+    close(app)
+    return path
+
+
+@pytest.fixture
+def app(settings: Settings, tables: Path) -> Iterator[Flask]:
+    """An app with its tables, inside its context."""
+    shutil.copy(tables, settings.database_url.removeprefix("sqlite:///"))
+    app = create_app(settings)
+    with app.app_context():
+        yield app
+    close(app)
+
+
+@pytest.fixture
+def anonymous(app: Flask) -> FlaskClient:
+    """A client without a key."""
+    app.test_client_class = Client
+    return app.test_client()
+
+
+@pytest.fixture
+def client_with(app: Flask) -> Callable[..., FlaskClient]:
+    """Make a client with a key of these scopes."""
+
+    def client_with(*scopes: Scope, mode: Mode = Mode.LIVE) -> FlaskClient:
+        app.test_client_class = Client
+        client = app.test_client()
+        secret = keys.create(name="tests", scopes=scopes, mode=mode)[1]
+        client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {secret}"
+        return client
+
+    return client_with
+
+
+@pytest.fixture
+def client(client_with: Callable[..., FlaskClient]) -> FlaskClient:
+    """A client with a live key that may do everything."""
+    return client_with(Scope.ADMIN)
+
+
+@pytest.fixture
+def test_client(client_with: Callable[..., FlaskClient]) -> FlaskClient:
+    """A client with a test key that may do everything."""
+    return client_with(Scope.ADMIN, mode=Mode.TEST)
+
+
+@pytest.fixture
+def send(client: FlaskClient) -> Callable[..., Any]:
+    """Send a message; return the status resource."""
+
+    def send(**message: Any) -> Any:
+        answer = client.post("/v1/notifications", json={**MESSAGE, **message})
+        assert answer.status_code == 202, answer.text
+        return answer.json
+
+    return send
+
+
+@pytest.fixture
+def nothing_stored(app: Flask) -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """Check that what happens inside leaves no row."""
+
+    @contextlib.contextmanager
+    def nothing_stored() -> Iterator[None]:
+        before = _rows()
+        yield
+        assert _rows() == before
+
+    return nothing_stored
+
+
+def _rows() -> dict[str, int | None]:
+    tables = (ApiKey, Attachment, Capture, Content, Delivery, Notification, Tag, User)
+    return {table.__tablename__: db.session.scalar(select(func.count()).select_from(table)) for table in tables}
+
+
+MESSAGE: dict[str, Any] = {"to": ["ann@example.org"], "subject": "Hello", "text": "Good day.\n"}
+USER: dict[str, Any] = {"username": "ann", "email": "ann@example.org"}
+FULL_USER: dict[str, Any] = {
+    **USER,
+    "name": "Ann, Jr.",
+    "locale": "de-AT",
+    "metadata": {"plan": {"tier": 2}, "é": ["x", None, 1.5]},
+}
+
+
+def authorization(client: FlaskClient) -> dict[str, str]:
+    """Return the header that this client identifies itself with."""
+    return {"Authorization": client.environ_base["HTTP_AUTHORIZATION"]}
+
+
+def pointers(response: Any) -> dict[str, str]:
+    """Return the codes of a problem's errors by their pointers."""
+    return {error["pointer"]: error["code"] for error in response.json["errors"]}
+
+
+def is_problem(response: Any, status: int) -> bool:
+    """Tell whether an answer is a well-formed problem of this status."""
+    return bool(
+        response.status_code == status
+        and response.content_type == "application/problem+json"
+        and {"type", "title", "status", "detail", "instance"} <= response.json.keys()
+        and response.json["status"] == status
+        and "X-Request-Id" in response.headers
+    )
