@@ -2,6 +2,8 @@
 
 import threading
 from datetime import timedelta
+from functools import partial
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -21,7 +23,11 @@ LEASE = timedelta(minutes=16)
 @pytest.fixture
 def statuses(key):
     """Read the statuses of a notification's recipients afresh."""
-    return lambda notification: [one.status for one in notifications.get(notification.id, key=key).deliveries]
+
+    def statuses(notification):
+        return [one.status for one in notifications.get(notification.id, key=key).deliveries]
+
+    return statuses
 
 
 @pytest.fixture
@@ -35,7 +41,7 @@ def ended(accept, claim, settle):
             if result is not None:
                 settle(held, result)
             else:
-                transact(lambda session, held=held: outbox.release(session, [held]))
+                transact(partial(outbox.release, claims=[held]))
         return notification
 
     return ended
@@ -154,7 +160,8 @@ class TestCancelling:
     def test_a_race_with_a_claim_has_one_winner_and_the_answer_says_who(self, app, accept, key, holder, statuses):
         for _ in range(25):
             notification = accept()
-            start, told = threading.Barrier(2), {}
+            start = threading.Barrier(2)
+            told: dict[str, Any] = {}
 
             def cancel(notification=notification, start=start, told=told):
                 with app.app_context():
@@ -350,7 +357,8 @@ class TestRescheduling:
         send_at = clock.utcnow() + timedelta(days=1)
         for _ in range(25):
             notification = accept(to=[Address("ann@example.org"), Address("bob@example.org")])
-            start, told = threading.Barrier(2), {}
+            start = threading.Barrier(2)
+            told: dict[str, Any] = {}
 
             def move(notification=notification, start=start, told=told):
                 with app.app_context():
@@ -403,6 +411,6 @@ class TestContent:
             lifecycle.content(notification.id, key=key)
 
 
-def _times(notification: Notification) -> list[object]:
+def _times(notification: Notification) -> list[Any]:
     rows = db.session.query(Delivery.due_at, Delivery.expires_at, Delivery.status)
     return rows.filter(Delivery.notification_id == notification.id).order_by(Delivery.position).all()
