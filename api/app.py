@@ -95,6 +95,7 @@ def _policy(settings: config.Settings, *, reload: bool) -> Policy:
         ),
         retain_content=_days(settings.retain_content_days),
         retain_metadata=_days(settings.retain_metadata_days),
+        receipts_kept=timedelta(hours=settings.idempotency_hours),
     )
 
 

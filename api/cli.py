@@ -5,13 +5,14 @@ import signal
 import threading
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any
 from uuid import UUID
 
 import click
 
-from api import config, development, serving
+from api import config, development, mailing, serving
 from api.app import create_app
 from api.core import addresses, keys, migrations, notifications
 from api.core.errors import PostroomError
@@ -21,6 +22,8 @@ from api.rest import openapi
 from api.startup import load, prepared, reachable
 from schemas.vocabulary import Mode, Scope
 
+#: Characters of a key's name, as the API has it.
+MAX_NAME = 100
 _PORT = click.IntRange(0, 65535)
 
 
@@ -37,7 +40,13 @@ class Commands(click.Group):
         """Run the command: exit 1 where it cannot start, 2 where what it was given is wrong."""
         try:
             return super().invoke(ctx)
-        except (config.ConfigError, migrations.SchemaError, serving.Refused, development.UnusableKey) as error:
+        except (
+            config.ConfigError,
+            migrations.SchemaError,
+            serving.Refused,
+            development.UnusableKey,
+            mailing.BadSheet,
+        ) as error:
             raise click.ClickException(str(error)) from None
         except PostroomError as error:
             raise Wrong("\n".join(_lines(error))) from None
@@ -108,6 +117,31 @@ def send(to: tuple[str, ...], template: str, data: str, subject: str | None, loc
         click.echo(f"{settings.public_url.rstrip('/')}/v1/notifications/{queued.id}")
 
 
+@cli.command("send-csv")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--template", required=True, help="A template's name.")
+@click.option("--column", default="email", show_default=True, help="The column that holds the address.")
+@click.option("--dry-run", is_flag=True, help="Check every row, and queue nothing.")
+@click.option("--batch-size", type=click.IntRange(1, 5000), default=500, show_default=True, help="Rows per commit.")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the rows left out.")
+def send_csv(file: Path, template: str, column: str, dry_run: bool, batch_size: int, report: Path | None) -> None:
+    """Queue one mail for each row of FILE, a CSV in UTF-8 with a line of column names.
+
+    Columns are the template's variables, `user.name` being `name` in `user`; `name` and `locale` also say how to
+    address. Run again within POSTROOM_IDEMPOTENCY_HOURS, the same file and template go on where they were left: no
+    row is queued twice. Ends with status 2 if rows were wrong.
+    """
+    with prepared(config.read()):
+        sheet = mailing.Sheet(file, column=column)
+        outcome = mailing.send(sheet, template=template, size=batch_size, dry_run=dry_run)
+    if report is not None:
+        mailing.write_report(report, outcome.refused)
+    for line in mailing.summary(outcome, dry_run=dry_run):
+        click.echo(line)
+    if outcome.refused:
+        raise click.exceptions.Exit(Wrong.exit_code)
+
+
 @cli.command("openapi")
 @click.argument("file", default="-", type=click.File("w", encoding="utf-8"))
 def write_openapi(file: Any) -> None:
@@ -136,6 +170,8 @@ def api_keys() -> None:
 @click.option("--test", is_flag=True, help="Its mail goes to the captured inbox only.")
 def create(name: str, scopes: tuple[str, ...], test: bool) -> None:
     """Make a key, and print it alone on the last line; it cannot be had again."""
+    if not 0 < len(name.strip()) <= MAX_NAME:
+        raise click.BadParameter(f"must have 1 to {MAX_NAME} characters", param_hint="--name")
     with prepared(config.read()):
         made, secret = keys.create(
             name=name, scopes=[Scope(one) for one in scopes], mode=Mode.TEST if test else Mode.LIVE

@@ -56,6 +56,7 @@ class Settings:
     max_attachment_count: int = 20
     retain_content_days: int = 30
     retain_metadata_days: int = 0
+    idempotency_hours: float = 24.0
     mail_server: str = "localhost"
     mail_port: int = 25
     mail_use_tls: bool = False
@@ -225,6 +226,12 @@ def _ranges(settings: Settings) -> str | None:
         "POSTROOM_SENDERS": (settings.senders, 1, 256),
         "POSTROOM_RELAY_RATE": (settings.relay_rate, 0.001, 1_000_000),
         "POSTROOM_MAX_BODY": (settings.max_body, 1024, 2**31),
+        "POSTROOM_MAX_ATTACHMENT_SIZE": (settings.max_attachment_size, 0, 2**31),
+        "POSTROOM_MAX_ATTACHMENT_TOTAL": (settings.max_attachment_total, 0, 2**31),
+        "POSTROOM_MAX_ATTACHMENT_COUNT": (settings.max_attachment_count, 0, LONGEST_LIST),
+        # In days; 0 keeps everything.
+        "POSTROOM_RETAIN_CONTENT_DAYS": (settings.retain_content_days, 0, 36_500),
+        "POSTROOM_RETAIN_METADATA_DAYS": (settings.retain_metadata_days, 0, 36_500),
         "MAIL_PORT": (settings.mail_port, 1, 65535),
     }
     for name, (value, least, most) in ranges.items():
@@ -233,21 +240,10 @@ def _ranges(settings: Settings) -> str | None:
     return None
 
 
-def _attachments(settings: Settings) -> str | None:
-    if not 0 <= settings.max_attachment_count <= LONGEST_LIST:
-        return f"POSTROOM_MAX_ATTACHMENT_COUNT is {settings.max_attachment_count}; it must be from 0 to {LONGEST_LIST}."
-    for name in ("POSTROOM_MAX_ATTACHMENT_SIZE", "POSTROOM_MAX_ATTACHMENT_TOTAL"):
-        value = getattr(settings, name.removeprefix("POSTROOM_").lower())
-        if value < 0:
-            return f"{name} is {value}; it must be a number of bytes."
-    return None
-
-
-def _retention(settings: Settings) -> str | None:
-    for name in ("POSTROOM_RETAIN_CONTENT_DAYS", "POSTROOM_RETAIN_METADATA_DAYS"):
-        value = getattr(settings, name.removeprefix("POSTROOM_").lower())
-        if not 0 <= value <= 36_500:
-            return f"{name} is {value}; it must be a number of days, or 0 to keep everything."
+def _receipts(settings: Settings) -> str | None:
+    # Clients rely on a day; the upper end, ten years, keeps dates in the calendar.
+    if not 24 <= settings.idempotency_hours <= 87_600:
+        return f"POSTROOM_IDEMPOTENCY_HOURS is {settings.idempotency_hours}; it must be from 24 to 87600."
     return None
 
 
@@ -281,7 +277,6 @@ _RULES: tuple[Callable[[Settings], str | None], ...] = (
     _public_url,
     _origins,
     _numbers,
+    _receipts,
     _ranges,
-    _attachments,
-    _retention,
 )

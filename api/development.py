@@ -129,6 +129,7 @@ def greeting(settings: Settings, secret: str, *, inbox: bool) -> Callable[[], No
 
 def _write_private(path: Path, text: str) -> None:
     """Write a file that nobody else can read, also for the moment in which it is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:

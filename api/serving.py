@@ -11,19 +11,21 @@ import time
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
+from typing import Any
 
 from flask import Flask
 from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
 from granian.server import Server
+from granian.server.common import AbstractServer
 
 #: Requests that one worker answers at once, in threads that are started as they are needed. A client that sends its
 #: body slowly holds one for as long as that takes, so there must be more of them than processors would ask for.
-THREADS = 64
+THREADS = 256
 #: Open connections of one worker, idle ones included; below the 1024 files that a process may usually have open.
 CONNECTIONS = 768
-#: Seconds that a worker has beyond the grace time before it is killed.
-MARGIN = 5.0
+#: Seconds that a worker has beyond the grace time, to cut connections and to sign off, before it is killed.
+MARGIN = 10.0
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 Load = Callable[[], Flask]
@@ -70,25 +72,11 @@ def serve(
     picklable. `ready` is called in the worker once it can be reached. A worker that dies is replaced.
     """
     configure_logging()
-    server = Server(
-        "postroom",
-        address=host,
-        port=port,
-        interface=Interfaces.WSGI,
-        http=HTTPModes.http1,
-        workers=workers,
-        blocking_threads=THREADS,
-        backpressure=CONNECTIONS,
-        backlog=1024,
-        respawn_failed_workers=True,
-        workers_kill_timeout=math.ceil(grace + MARGIN),
-        log_level=LogLevels.warning,
-        log_dictconfig={"loggers": {"_granian": {"propagate": True}}},
-    )
-    logging.getLogger("_granian").addFilter(_is_news)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        # A terminal that is closed ends what runs in it; granian would start its workers anew.
-        server.on_startup(lambda: signal.signal(signal.SIGHUP, server.signal_handler_interrupt))
+    server = _server(host, port, workers, kill_after=math.ceil(grace + MARGIN))
+    # A terminal that is closed ends what runs in it, but for `nohup`; granian would start its workers anew.
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    on_hangup = signal.SIG_IGN if ignored else server.signal_handler_interrupt
+    server.on_startup(lambda: signal.signal(signal.SIGHUP, on_hangup))
     start = partial(_start_worker, load, os.getpid(), grace, ready and partial(_when_ready, host, port, ready))
     try:
         server.serve(target_loader=start, wrap_loader=False)
@@ -100,6 +88,25 @@ def configure_logging() -> None:
     """Send warnings to stderr, and what Postroom itself has to say."""
     logging.basicConfig(format=_FORMAT, level=logging.WARNING)
     logging.getLogger("api").setLevel(logging.INFO)
+
+
+def _server(host: str, port: int, workers: int, *, kill_after: int) -> AbstractServer[Any]:
+    server = Server(
+        "postroom",
+        address=host,
+        port=port,
+        interface=Interfaces.WSGI,
+        http=HTTPModes.http1,
+        workers=workers,
+        blocking_threads=THREADS,
+        backpressure=CONNECTIONS,
+        respawn_failed_workers=True,
+        workers_kill_timeout=kill_after,
+        log_level=LogLevels.warning,
+        log_dictconfig={"loggers": {"_granian": {"propagate": True}}},
+    )
+    logging.getLogger("_granian").addFilter(_is_news)
+    return server
 
 
 def _start_worker(load: Load, parent: int, grace: float, announce: Callable[[], None] | None) -> Flask:

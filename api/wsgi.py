@@ -1,8 +1,12 @@
-"""The WSGI entry, `api.wsgi:app`: one app and, unless somebody else dispatches, one dispatcher thread per process."""
+"""The WSGI entry, `api.wsgi:app`: an upgraded database, one app and, unless somebody else dispatches, one thread.
+
+Raises ConfigError or SchemaError where it cannot start.
+"""
 
 from api import config
-from api.app import create_app, start_dispatcher
+from api.startup import load, prepared
 
 settings = config.read()
-app = create_app(settings)
-start_dispatcher(app, settings)
+with prepared(settings):
+    pass  # the database fits the code now, and nothing of it is open: a server may fork before or after this
+app = load(settings)

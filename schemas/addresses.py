@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError
 
-from schemas.base import Line, Nested, Request, String, Uuid
+from schemas.base import Id, Line, Nested, Request, String
 from schemas.complaints import Length, Sayings, wrong
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -82,7 +82,7 @@ class Sender(Nested):
 class Registered(Request):
     """A user as a recipient: mail goes to their address, under their name."""
 
-    user_id = Uuid(required=True, metadata={"description": "A registered user.", "format": "uuid"})
+    user_id = Id(required=True, metadata={"description": "A registered user.", "format": "uuid"})
 
 
 class Mailboxes(Sender):

@@ -121,17 +121,6 @@ class Instant(Coded, fields.DateTime):
             raise self.make_error("out_of_range") from None
 
 
-class Uuid(Coded, fields.UUID):
-    """An id in the one form that ours have: lower or upper case, with its hyphens."""
-
-    SAYS: ClassVar[Sayings] = {"invalid_uuid": ("invalid_format", "Must be a UUID.")}
-
-    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
-        if not isinstance(value, str) or _UUID.fullmatch(value) is None:
-            raise self.make_error("invalid_uuid")
-        return super()._deserialize(value, attr, data, **kwargs)
-
-
 class WholeNumber(Coded, fields.Integer):
     """A whole number out of a query, where every value is text."""
 
@@ -165,6 +154,17 @@ class JsonObject(Coded, fields.Dict):
         if json_size(value) > self.largest:
             raise wrong(f"At most {self.largest // 1024} KiB as JSON.", "too_long")
         return dict(value)
+
+
+class Id(Coded, fields.UUID):
+    """The id of a resource, in the one form that ours have: with its hyphens, in any case."""
+
+    SAYS: ClassVar[Sayings] = {"invalid_uuid": ("invalid_format", "Must be a UUID.")}
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, str) or _UUID.fullmatch(value) is None:
+            raise self.make_error("invalid_uuid")
+        return super()._deserialize(value, attr, data, **kwargs)
 
 
 class ListQuery(Request):

@@ -6,7 +6,7 @@ from marshmallow import ValidationError, fields, validates_schema
 
 from schemas.addresses import Mailboxes, Recipients, Sender
 from schemas.attachments import AttachedOut, Attachments
-from schemas.base import Answer, Instant, JsonObject, Line, List, ListQuery, Nested, Page, Request, String, Word
+from schemas.base import Answer, Id, Instant, JsonObject, Line, List, ListQuery, Nested, Page, Request, String, Word
 from schemas.complaints import Complaint, Length
 from schemas.headers import Headers
 from schemas.text import not_blank
@@ -76,17 +76,19 @@ class NotificationIn(Request):
 
     @validates_schema
     def _has_one_content(self, data: dict[str, Any], **_kwargs: Any) -> None:
-        errors = _beside_a_template(data) if "template" in data else _without_a_template(data)
+        errors = beside_a_template(data) if "template" in data else without_a_template(data)
         if errors:
             raise ValidationError(errors)
 
 
-def _beside_a_template(data: dict[str, Any]) -> dict[str, list[str]]:
+def beside_a_template(data: dict[str, Any]) -> dict[str, list[str]]:
+    """Return what is wrong with the rest of a content that has a template, by field."""
     said = "May not stand beside a template, which brings its own."
     return {name: [Complaint(said, "excluded")] for name in ("text", "html") if name in data}
 
 
-def _without_a_template(data: dict[str, Any]) -> dict[str, list[str]]:
+def without_a_template(data: dict[str, Any]) -> dict[str, list[str]]:
+    """Return what is wrong with a content that has no template, by field."""
     errors: dict[str, list[str]] = {}
     if "text" not in data and "html" not in data:
         errors["template"] = [Complaint("Give a template, or a subject with text, html or both.", "required")]
@@ -114,6 +116,7 @@ class NotificationQuery(ListQuery):
     recipient = Line(longest=254, metadata={"description": "An address in to, cc or bcc."})
     template = Line(longest=64)
     tag = Line(longest=64)
+    batch_id = Id(metadata={"description": "Of this batch."})
     since = Instant(metadata={"description": "Created at this time or later."})
     until = Instant(metadata={"description": "Created before this time."})
 

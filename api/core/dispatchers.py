@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import UUID
 
 import uuid6
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import and_, delete, insert, select, true, update
 from sqlalchemy.orm import Session
 
 from api.core import clock, journal, outbox, retry, settling
@@ -34,12 +34,14 @@ def register(session: Session) -> UUID:
     return id_
 
 
-def beat(session: Session, id_: UUID) -> None:
-    """Give a sign of life, also after having been counted as dead."""
+def beat(session: Session, id_: UUID) -> bool:
+    """Give a sign of life; False after having been buried, when others may have taken what this one still holds."""
     now = clock.utcnow()
     seen = update(Dispatcher).where(Dispatcher.id == id_).values(seen_at=now).returning(Dispatcher.id)
-    if session.execute(seen).first() is None:
-        session.execute(insert(Dispatcher).values(id=id_, host=host(), pid=os.getpid(), started_at=now, seen_at=now))
+    if session.execute(seen).first() is not None:
+        return True
+    session.execute(insert(Dispatcher).values(id=id_, host=host(), pid=os.getpid(), started_at=now, seen_at=now))
+    return False
 
 
 def leave(session: Session, id_: UUID) -> None:
@@ -58,21 +60,24 @@ def dead(session: Session, *, me: UUID) -> list[Dispatcher]:
     return [
         one
         for one in session.scalars(select(Dispatcher).where(Dispatcher.id != me))
-        if one.seen_at < now - DEAD_AFTER or (one.host == here and not _runs(one.pid))
+        if one.seen_at < now - DEAD_AFTER or (one.host == here and not runs(one.pid))
     ]
 
 
 def bury(session: Session, one: Dispatcher, left: journal.Replay | None, *, schedule: retry.Schedule) -> int:
     """Forget a dead dispatcher: store what its journal knew, and let the rest fall due; return how many that are.
 
-    Without a journal to be had (`left` is None) every delivery it held may have been let into DATA.
+    Without a journal to be had (`left` is None) every delivery it held may have been let into DATA. Nothing is done if
+    somebody else was quicker, or if it has given a sign of life since; who has its journal knows that it is dead.
     """
+    as_found = and_(Dispatcher.id == one.id, true() if left is not None else Dispatcher.seen_at == one.seen_at)
+    if session.execute(delete(Dispatcher).where(as_found).returning(Dispatcher.id)).first() is None:
+        return 0
     if left is None:
         outbox.suspect(session, one.id)
     else:
         settling.settle(session, left.settlements, schedule=schedule, rand=lambda: 0.0)
         outbox.enter(session, left.begun)
-    session.execute(delete(Dispatcher).where(Dispatcher.id == one.id))
     return outbox.recover(session, [one.id])
 
 
@@ -82,7 +87,8 @@ def alive(session: Session) -> int:
     return len(session.execute(seen).all())
 
 
-def _runs(pid: int) -> bool:
+def runs(pid: int) -> bool:
+    """Tell whether a process of this machine runs, or was not waited for yet."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -6,10 +6,11 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Text, cast, delete, exists, func, or_, select, true, update
 from sqlalchemy.orm import Session
 
-from api.core import addresses, contents, outbox, transports
+from api.core import addresses, contents, outbox, receipts, transports
 from api.core.db import transact
 from api.core.errors import NotFound
 from api.core.models import Attempt, Capture, Delivery, Notification
+from api.core.receipts import Receipt
 from schemas.vocabulary import Mode
 
 #: Stands where an erased address stood; not an address, so that nothing can be sent to it.
@@ -34,6 +35,8 @@ def erase(session: Session, *, mode: Mode, mailbox: str, user_id: UUID | None = 
         .values(purge=True, metadata_={})
         .execution_options(synchronize_session=False)
     )
+    told = [Receipt.subject_id.in_(theirs)] + ([Receipt.subject_id == user_id] if user_id else [])
+    receipts.erase(session, or_(*told))
     _forget_replies(session, to_them)
     session.execute(delete(Capture).where(Capture.mode == mode, _received_by(mailbox)))
     session.execute(

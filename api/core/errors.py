@@ -6,6 +6,7 @@ PostroomError
 │   └── UnknownTemplate   no such template
 ├── NotAllowed            the caller may not do this
 ├── Conflict              the state, or somebody else's claim to a name, forbids it
+│   └── TwinRunning       the same request is being carried out already
 ├── StaleVersion          the resource changed since the caller read it
 ├── Gone                  it was here, and is purged
 ├── Invalid               fields that are wrong, each with a pointer
@@ -54,6 +55,12 @@ class NotAllowed(PostroomError):
 
 class Conflict(PostroomError):
     """The state of the resource does not allow that."""
+
+
+class TwinRunning(Conflict):
+    """A request with the same Idempotency-Key is still being carried out. Ask again in a moment."""
+
+    retry_after = 1
 
 
 class StaleVersion(PostroomError):

@@ -10,6 +10,7 @@ Replayed by whoever finds the dispatcher dead on this machine; the tokens fence 
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -61,7 +62,7 @@ class Journal:
                 line = b'{"begun": ["%b", "%b"]}\n' % (begun.delivery_id.hex.encode(), begun.token.hex.encode())
                 lines += line
             try:
-                os.write(self._file, lines)
+                _append(self._file, lines)
             except OSError as error:
                 raise Unavailable("The dispatcher's journal cannot be written.") from error
             self._size += len(lines)
@@ -98,8 +99,13 @@ class Journal:
         with contextlib.suppress(OSError, Unavailable):  # a full disk: the long file goes on being true
             name.unlink(missing_ok=True)
             fresh = _open(name)
-            os.write(fresh, content)
-            name.rename(self._path)
+            try:
+                _append(fresh, content)
+                name.rename(self._path)
+            except OSError:
+                os.close(fresh)
+                name.unlink(missing_ok=True)
+                raise
             os.close(self._file)
             self._file = fresh
             self._size = len(content)
@@ -133,6 +139,14 @@ def _open(path: Path) -> int:
     except OSError as error:
         raise Unavailable(f"The journal {path} cannot be opened.") from error
     return file
+
+
+def _append(file: int, content: bytes) -> None:
+    """Write all of it or, as a disk that fills up takes a part, nothing: that part would spoil the next line."""
+    written = os.write(file, content)
+    if written < len(content):
+        os.ftruncate(file, os.fstat(file).st_size - written)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def read(path: Path) -> Replay:

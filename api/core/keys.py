@@ -66,6 +66,8 @@ def authenticate(secret: str) -> ApiKey | None:
     """Return the key of this secret, or None; every bad secret costs the same work."""
     digest = _digest(secret)
     key = db.session.scalar(select(ApiKey).where(ApiKey.digest == digest))
+    # Gives the connection back: the body comes next, and a slow client may take its time over that.
+    db.session.commit()
     # The look-up goes by a digest that a caller cannot steer; the comparison adds nothing that time could tell.
     same = hmac.compare_digest(key.digest if key else _digest(""), digest)
     return key if key is not None and same and key.revoked_at is None and well_formed(secret) else None

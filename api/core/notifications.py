@@ -1,6 +1,6 @@
 """Notifications: accept, find and follow messages."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -9,37 +9,53 @@ from flask import current_app
 from sqlalchemy import Select, insert, select
 from sqlalchemy.orm import Session, selectinload
 
-from api.core import addresses, attachments, contents, drafts, recipients, transports
+from api.core import addresses, attachments, contents, drafts, receipts, recipients, transports
 from api.core.attachments import Attachment
 from api.core.db import db, transact
 from api.core.drafts import Draft
 from api.core.errors import NotFound
 from api.core.models import ApiKey, Content, Delivery, Notification, Tag
+from api.core.receipts import Ticket
 from schemas.vocabulary import DeliveryStatus, Mode
 
 
-def accept(*, key: ApiKey, **message: Any) -> Notification:
+def accept(*, key: ApiKey, ticket: Ticket | None = None, **message: Any) -> Notification:
     """Accept a message for delivery: check, render and freeze it, store it on disk, and wake the dispatcher.
 
     Takes what `drafts.make` takes, with users as recipients too, and raises what that and `recipients.resolve` raise,
-    and Unavailable; then nothing is stored.
+    TwinRunning if the ticket was used meanwhile, and Unavailable; then nothing is stored.
     """
     draft = drafts.make(**recipients.resolve(message, mode=key.mode))
-    transact(lambda session: store(session, [draft], mode=key.mode))
+
+    def work(session: Session) -> None:
+        receipts.reserve(session, ticket)
+        store(session, [draft], mode=key.mode)
+        receipts.fill(session, ticket, lambda: read(session, [draft.id])[0], subject=draft.id)
+
+    transact(work)
     nudge()
     return get(draft.id, key=key)
 
 
-def store(session: Session, accepted: Iterable[Draft], *, mode: Mode) -> None:
-    """Add the rows of drafts: a notification, its content, and one delivery for each recipient."""
-    for draft in accepted:
-        session.execute(insert(Notification), [_notification(draft, mode)])
-        session.execute(insert(Content), [contents.row(draft.id, draft.content)])
-        session.execute(insert(Delivery), _deliveries(draft, mode))
-        if draft.content.attachments:
-            session.execute(insert(Attachment), attachments.rows(draft.id, draft.content.attachments))
-        if draft.tags:
-            session.execute(insert(Tag), [{"notification_id": draft.id, "tag": tag} for tag in draft.tags])
+def store(session: Session, accepted: Sequence[Draft], *, mode: Mode, batch_id: UUID | None = None) -> None:
+    """Add the rows of drafts, one statement for each table: notifications, contents, a delivery per recipient."""
+    if not accepted:
+        return
+    session.execute(insert(Notification), [_notification(draft, mode, batch_id) for draft in accepted])
+    session.execute(insert(Content), [contents.row(draft.id, draft.content) for draft in accepted])
+    session.execute(insert(Delivery), [row for draft in accepted for row in _deliveries(draft, mode)])
+    files = [row for draft in accepted for row in attachments.rows(draft.id, draft.content.attachments)]
+    if files:
+        session.execute(insert(Attachment), files)
+    tags = [{"notification_id": draft.id, "tag": tag} for draft in accepted for tag in draft.tags]
+    if tags:
+        session.execute(insert(Tag), tags)
+
+
+def read(session: Session, ids: Sequence[UUID]) -> list[Notification]:
+    """Return these notifications, in this order, as the session's own transaction has them."""
+    found = {one.id: one for one in session.scalars(whole().where(Notification.id.in_(ids)))}
+    return [found[id_] for id_ in ids]
 
 
 def nudge() -> None:
@@ -63,13 +79,14 @@ def whole() -> Select[Notification]:
     return select(Notification).options(selectinload(Notification.deliveries).selectinload(Delivery.history))
 
 
-def _notification(draft: Draft, mode: Mode) -> dict[str, Any]:
+def _notification(draft: Draft, mode: Mode, batch_id: UUID | None) -> dict[str, Any]:
     return {
         "id": draft.id,
         "mode": mode,
         "created_at": draft.created_at,
         "send_at": draft.plan.send_at,
         "expires_at": draft.plan.expires_at,
+        "batch_id": batch_id,
         "template_name": draft.template_name,
         "template_version": draft.template_version,
         "subject": draft.content.subject,

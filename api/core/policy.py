@@ -29,6 +29,8 @@ class Policy:
     #: How long contents and whole notifications are kept after their end; None is for ever.
     retain_content: timedelta | None = None
     retain_metadata: timedelta | None = None
+    #: How long a repeated request gets the first answer.
+    receipts_kept: timedelta = timedelta(hours=24)
 
     def allows(self, sender: str) -> bool:
         """Tell whether mail may go out from this address."""

@@ -12,10 +12,11 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, delete, or_, select, update
+from sqlalchemy import Select, delete, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from api.core import clock, contents, policy
+from api.core.batches import Batch
 from api.core.db import transact
 from api.core.models import Content, Delivery, Notification
 
@@ -68,7 +69,9 @@ def delete_metadata(session: Session, *, before: datetime, after: UUID) -> UUID 
     query = select(Notification.id, Content.attached).outerjoin(Content).order_by(Notification.id)
     batch = _batch(session, query.where(Notification.id > after, Notification.id < _first_id(before)))
     ended = _ended(session, [row.id for row in batch], before)
-    session.execute(delete(Notification).where(Notification.id.in_(ended)).execution_options(synchronize_session=False))
+    gone = delete(Notification).where(Notification.id.in_(ended)).returning(Notification.batch_id)
+    parts = session.scalars(gone.execution_options(synchronize_session=False))
+    _delete_empty(session, {id_ for id_ in parts if id_ is not None})
     return batch[-1].id if batch else None
 
 
@@ -102,6 +105,13 @@ def _ended(session: Session, ids: Collection[UUID], before: datetime) -> list[UU
         session.scalars(select(Delivery.notification_id).where(Delivery.notification_id.in_(ids), later))
     )
     return sorted(found)
+
+
+def _delete_empty(session: Session, batch_ids: Collection[UUID]) -> None:
+    """Delete those of the batches that hold no message any more."""
+    is_left = exists().where(Notification.batch_id == Batch.id)
+    empty = delete(Batch).where(Batch.id.in_(batch_ids), ~is_left)
+    session.execute(empty.execution_options(synchronize_session=False))
 
 
 def _first_id(moment: datetime) -> UUID:

@@ -1,6 +1,7 @@
 """Finding notifications by what they are and how they stand."""
 
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, exists, func, not_, select
 
@@ -18,6 +19,7 @@ def find(
     recipient: str | None = None,
     template: str | None = None,
     tag: str | None = None,
+    batch_id: UUID | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> paging.Page[Notification]:
@@ -34,6 +36,8 @@ def find(
         query = query.where(Notification.template_name == template)
     if tag is not None:
         query = query.where(exists().where(Tag.notification_id == Notification.id, Tag.tag == tag))
+    if batch_id is not None:
+        query = query.where(Notification.batch_id == batch_id)
     if since is not None:
         query = query.where(Notification.created_at >= since)
     if until is not None:

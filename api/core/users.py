@@ -7,16 +7,17 @@ from typing import Any
 from uuid import UUID
 
 import uuid6
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from api.core import addresses, clock, drafts, erasure, notifications, paging, policy
+from api.core import addresses, clock, drafts, erasure, notifications, paging, policy, receipts
 from api.core.claim import Address
 from api.core.db import db, transact
 from api.core.drafts import Draft
 from api.core.errors import Conflict, FieldError, Invalid, NotFound, StaleVersion
 from api.core.models import ApiKey, Notification, User
+from api.core.receipts import Ticket
 from schemas.vocabulary import Mode
 
 
@@ -37,16 +38,17 @@ def register(
     name: str | None = None,
     locale: str | None = None,
     metadata: Mapping[str, Any] | None = None,
+    ticket: Ticket | None = None,
 ) -> Registration:
     """Store a user together with the notices about it: to the admin, and the welcome mail if switched on.
 
     The same username and e-mail again give the known user, and no mail. Raises Conflict if either belongs to
-    somebody else, Invalid, Unavailable.
+    somebody else, Invalid, TwinRunning if the ticket was used meanwhile, Unavailable.
     """
     mailbox = _normal(email)
     known = _known(key.mode, username, mailbox)
     if known is not None:
-        return Registration(known, known=True, notifications=())
+        return _again(known, ticket)
     now = clock.utcnow()
     user = User(
         id=uuid6.uuid7(),
@@ -65,9 +67,15 @@ def register(
     notices = _notices(user)
 
     def work(session: Session) -> None:
+        receipts.reserve(session, ticket)
         session.add(user)
         session.flush()
         notifications.store(session, notices, mode=key.mode)
+        receipts.fill(session, ticket, lambda: registered(session), subject=user.id)
+
+    def registered(session: Session) -> Registration:
+        queued = notifications.read(session, [notice.id for notice in notices])
+        return Registration(user, known=False, notifications=tuple(queued))
 
     try:
         transact(work)
@@ -76,7 +84,7 @@ def register(
         twin = _known(key.mode, username, mailbox)
         if twin is None:
             raise Conflict from None
-        return Registration(twin, known=True, notifications=())
+        return _again(twin, ticket)
     notifications.nudge()
     queued = tuple(notifications.get(notice.id, key=key) for notice in notices)
     return Registration(user, known=False, notifications=queued)
@@ -161,11 +169,28 @@ def _normal(email: str) -> str:
         raise Invalid(errors=[FieldError("/email", str(error), "invalid_address")]) from None
 
 
+def _again(user: User, ticket: Ticket | None) -> Registration:
+    """Return what a registration of a known user comes to, with its receipt if one is wanted."""
+    registration = Registration(user, known=True, notifications=())
+    if ticket is not None:
+
+        def work(session: Session) -> None:
+            receipts.reserve(session, ticket)
+            receipts.fill(session, ticket, lambda: registration, subject=user.id)
+
+        transact(work)
+    return registration
+
+
 def _known(mode: Mode, username: str, email: str) -> User | None:
     """Return the user of this username and e-mail. Raises Conflict if one of them is somebody else's."""
-    by_name = db.session.scalar(select(User).where(User.mode == mode, User.username_key == username_key(username)))
-    by_email = db.session.scalar(select(User).where(User.mode == mode, User.email_key == addresses.key(email)))
-    if by_name is not None and by_email is not None and by_name.id == by_email.id:
+    name, mailbox = username_key(username), addresses.key(email)
+    # One statement: between two, a twin could be stored, and one of them would see half of it.
+    owners = select(User).where(User.mode == mode, or_(User.username_key == name, User.email_key == mailbox))
+    found = db.session.scalars(owners).all()
+    by_name = next((user for user in found if user.username_key == name), None)
+    by_email = next((user for user in found if user.email_key == mailbox), None)
+    if by_name is not None and by_name is by_email:
         return by_name
     _raise_taken(username=by_name is not None, email=by_email is not None)
     return None

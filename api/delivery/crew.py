@@ -103,6 +103,14 @@ class Crew:
             for sender in self._senders:
                 sender.abort()
             self._join(ABORT_SECONDS)
+        self._clear()
+
+    def _clear(self) -> None:
+        """Let go of what was put back when everybody had gone already."""
+        while not self._todo.empty():
+            item = self._todo.get()
+            if isinstance(item, Claim):
+                self.let_go(item)
 
     def next(self, number: int) -> Claim | None:
         """Return a queued claim that may be sent now by this thread, without waiting."""

@@ -158,7 +158,7 @@ class Dispatcher:
         """Claim what there is room for; tell whether anything was."""
         me = house.me
         took = self._capture(me)
-        if not self._circuit.is_up():
+        if house.doubted or not self._circuit.is_up():
             return took
         waiting = crew.waiting()
         room = self._pace.grant(self._room() - crew.open(), now=time.monotonic())

@@ -15,10 +15,10 @@ _PLAIN_OCTETS = bytes([0x09, 0x0A, *range(0x20, 0x7F)])
 _ENCODED_LINE = 76
 
 #: An mbox puts ">" before "From "; a lone dot ends the message for who forgets to look for stuffing.
-_TAKEN_LINE = re.compile(rb"\n(?:\.\n|From )")
+_TAKEN_LINES = (b"\n.\n", b"\nFrom ")
 _MBOX_LINE = re.compile(rb"^From ", re.MULTILINE)
-#: Finds quickly where the two below have work to do, but for the text's first line.
-_MENDED_LINE = re.compile(rb"\n(?:From |(?<==20\n)|(?<==09\n))")
+#: Tells quickly whether the two below have work to do, but for the text's first line.
+_MENDED_LINES = (b"\nFrom ", b"=20\n", b"=09\n")
 #: b2a_qp turns a space before a line end into =20 without counting the two octets more; at the text's end it counts.
 _OVERLONG_SPACE = re.compile(rb"^(.{74,75})(=20|=09)$", re.MULTILINE)
 _LAST_TOKEN = re.compile(rb"(=..|.)\Z")
@@ -90,7 +90,7 @@ def _stands_as_it_is(data: bytes) -> bool:
     return not (
         data.translate(None, _PLAIN_OCTETS)
         or _has_long_line(data)
-        or _TAKEN_LINE.search(data)
+        or any(line in data for line in _TAKEN_LINES)
         or data.startswith((b"From ", b".\n"))
         or data.endswith(b"\n.")
         or data == b"."
@@ -111,7 +111,7 @@ def quoted_printable(data: bytes) -> bytes:
     """Encode LF-ended text (RFC 2045 6.7); lines take 76 octets at most, none reads `From …` or is a lone dot."""
     # b2a_qp takes the line end of its soft breaks from the data and keeps a bare CR: so LF in, CRLF last.
     quoted = b2a_qp(data, istext=True)
-    if _MENDED_LINE.search(quoted) or quoted.startswith(b"From "):
+    if any(line in quoted for line in _MENDED_LINES) or quoted.startswith(b"From "):
         quoted = _OVERLONG_SPACE.sub(rb"\1=\n\2", quoted)
         # A soft break hides the word, and makes no line longer as =46 would.
         quoted = _MBOX_LINE.sub(b"F=\nrom ", quoted)

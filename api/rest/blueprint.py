@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar, cast
 import flask_smorest
 from marshmallow import Schema
 
-from api.rest import auth
+from api.rest import auth, idempotency
 from api.rest.arguments import Parser
 from schemas.vocabulary import Scope
 
@@ -71,6 +71,14 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # it ships no t
         options = _documented(status, description, example, headers)
         options["content_type"] = media_type
         return cast("Decorator", self.alt_response(status, schema=schema, **options))
+
+    def once(self, schema: Schema, picture: idempotency.Picture) -> Decorator:
+        """Carry out what comes again under the same Idempotency-Key only once; see `idempotency.once`."""
+
+        def decorator(view: View) -> View:
+            return cast("View", self.doc(**{"x-once": True})(idempotency.once(schema, picture)(view)))
+
+        return decorator
 
     def fails(self, *statuses: int) -> Decorator:
         """Document errors that do not follow from the shape of the operation."""

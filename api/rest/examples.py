@@ -6,6 +6,7 @@ USER_ID = "0190a3c8-5c1e-7d2a-9b60-2f4c8e1a7b01"
 NOTIFICATION_ID = "0190a3c8-5c1f-7a94-8c11-6d0b3e5f9a02"
 KEY_ID = "0190a3c8-4b10-7c3d-a5f2-1e9d7c6b5a03"
 MAIL_ID = "0190a3c8-5f42-7b8e-b3d4-9a8c7b6d5e04"
+BATCH_ID = "0190a3c8-6a20-7e1f-8d15-3b7c9e2f4a05"
 BASE = "http://127.0.0.1:8000"
 CURSOR = "AZCjyFwefSqbYC9MjhqXAddhz00c"
 REGISTERED_AT = "2027-01-01T09:00:00.000Z"
@@ -135,6 +136,65 @@ CONTENT = {
     ],
 }
 NOTIFICATION_PAGE = {"data": [NOTIFICATION], "next": None}
+
+BATCH = {
+    "template": "welcome",
+    "messages": [
+        {"to": "ann@example.org", "data": FROM_TEMPLATE["data"]},
+        {
+            "to": {"email": "bob@example.org", "name": "Bob"},
+            "data": {"user": {"username": "bob", "name": "Bob", "email": "bob@example.org"}},
+        },
+    ],
+    "on_error": "accept_valid",
+}
+PLAIN_BATCH = {
+    "subject": "The house is closed on Friday",
+    "text": "We are back on Monday.\n",
+    "messages": [{"to": "ann@example.org"}, {"to": "bob@example.org"}],
+}
+BATCH_STANDING: dict[str, Any] = {
+    "id": BATCH_ID,
+    "url": f"{BASE}/v1/batches/{BATCH_ID}",
+    "created_at": REGISTERED_AT,
+    "total": 2,
+    "counts": {
+        "queued": 1,
+        "sending": 0,
+        "deferred": 0,
+        "sent": 1,
+        "failed": 0,
+        "cancelled": 0,
+        "expired": 0,
+        "suppressed": 0,
+    },
+    "progress": 0.5,
+}
+BATCH_QUEUED = {
+    **BATCH_STANDING,
+    "total": 1,
+    "counts": {**BATCH_STANDING["counts"], "sent": 0},
+    "progress": 0.0,
+    "results": [
+        {"index": 0, "id": NOTIFICATION_ID},
+        {
+            "index": 1,
+            "id": None,
+            "errors": [
+                {
+                    "pointer": "/messages/1/data/user",
+                    "detail": "The template needs 'user'.",
+                    "code": "missing_variable",
+                }
+            ],
+        },
+    ],
+}
+BATCH_CANCELLED = {
+    **BATCH_STANDING,
+    "counts": {**BATCH_STANDING["counts"], "queued": 0, "cancelled": 1},
+    "progress": 1.0,
+}
 
 PREVIEW_IN = {"data": FROM_TEMPLATE["data"]}
 PREVIEW = {"subject": "Welcome, Ann Example", "text": "Welcome, Ann Example\n…", "html": "<!doctype html>\n…"}

@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from api.rest import (
     auth,
+    batches,
     docs,
     headers,
     health,
@@ -69,6 +70,6 @@ def configure(app: Flask, *, public_url: str, dispatch: str, origins: Collection
         headers.allow_origins(app, origins)
     api = Api(app)
     openapi.configure(api)
-    for room in (users, notifications, recipients, templates, inbox, keys, transports, health):
+    for room in (users, notifications, recipients, batches, templates, inbox, keys, transports, health):
         api.register_blueprint(room.blp)
     app.register_blueprint(docs.blp)

@@ -1,18 +1,15 @@
 """The views under /v1/notifications."""
 
-from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 from flask import g
 
 from api.core import clock, notifications, search
-from api.core.claim import Address
 from api.core.errors import Invalid, NotAllowed
 from api.core.models import Delivery, Notification
-from api.core.recipients import Registered
-from api.core.uploads import Upload
-from api.rest import examples, links, pointers, preconditions
+from api.core.receipts import Ticket
+from api.rest import examples, links, mailboxes, pointers, preconditions
 from api.rest.blueprint import Blueprint
 from schemas.notifications import NotificationIn, NotificationOut, NotificationPage, NotificationQuery
 from schemas.vocabulary import DeliveryStatus, Scope
@@ -39,13 +36,13 @@ SHORTEST_WAIT, LONGEST_WAIT = 2, 60
     example=examples.QUEUED,
     headers=("Location", "Retry-After"),
 )
-def send(body: dict[str, Any]) -> Any:
+@blp.once(NotificationOut(), lambda notification: _queued(notification))
+def send(body: dict[str, Any], ticket: Ticket | None) -> Any:
     """Send mail, now or at `send_at`.
 
     The content is rendered before the answer, so whoever can mend a missing variable is told of it.
     """
-    notification = _accepted(body)
-    return shown(notification), followed(notification)
+    return _accepted(body, ticket)
 
 
 @blp.operation("GET", "", id="list_notifications", scope=Scope.NOTIFICATIONS_READ)
@@ -115,20 +112,14 @@ def _wait(notification: Notification) -> dict[str, str]:
     return {"Retry-After": str(min(max(seconds, SHORTEST_WAIT), LONGEST_WAIT))}
 
 
-def _accepted(body: dict[str, Any]) -> Notification:
-    lists = {name: _addresses(body.pop(name, ())) for name in ("to", "cc", "bcc", "reply_to")}
-    sender = body.pop("sender", None)
-    files = [Upload(**file) for file in body.pop("attachments", ())]
+def _queued(notification: Notification) -> tuple[dict[str, Any], int, dict[str, str]]:
+    return shown(notification), 202, followed(notification)
+
+
+def _accepted(body: dict[str, Any], ticket: Ticket | None) -> Notification:
+    message = mailboxes.loaded(body)
     try:
-        return notifications.accept(key=g.key, **lists, sender=sender and _address(sender), attachments=files, **body)
+        return notifications.accept(key=g.key, ticket=ticket, **message)
     except (Invalid, NotAllowed) as error:
         error.errors = tuple(pointers.within(g.body, one) for one in error.errors)
         raise
-
-
-def _addresses(given: list[Mapping[str, Any]]) -> list[Address | Registered]:
-    return [Registered(one["user_id"]) if "user_id" in one else _address(one) for one in given]
-
-
-def _address(given: Mapping[str, str]) -> Address:
-    return Address(given["email"], given.get("name"))

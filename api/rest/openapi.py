@@ -49,7 +49,7 @@ _ERRORS: Mapping[int, tuple[str, dict[str, Any]]] = {
             "errors": [{"pointer": "/email", "detail": "Belongs to somebody else.", "code": "taken"}],
         },
     ),
-    410: ("Gone", {}),
+    410: ("Gone", {"detail": "This was carried out before, and what was answered is erased."}),
     412: ("StaleVersion", {}),
     413: ("ContentTooLarge", {}),
     415: ("UnsupportedMediaType", {}),
@@ -63,7 +63,11 @@ _ERRORS: Mapping[int, tuple[str, dict[str, Any]]] = {
     428: ("PreconditionRequired", {"detail": "This request needs If-Match with the resource's ETag, or *."}),
     503: ("Unavailable", {}),
 }
-_EXTRA_HEADERS: Mapping[int, tuple[str, ...]] = {401: ("WWW-Authenticate",), 503: ("Retry-After",)}
+_EXTRA_HEADERS: Mapping[int, tuple[str, ...]] = {
+    401: ("WWW-Authenticate",),
+    409: ("Retry-After",),
+    503: ("Retry-After",),
+}
 _HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "X-Request-Id": ("Names the request in the operator's log.", {"type": "string"}),
     "Location": ("The resource that was made, or the status of what was queued.", {"type": "string", "format": "uri"}),
@@ -71,12 +75,27 @@ _HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "Retry-After": ("Seconds until it is worth asking again.", {"type": "integer", "minimum": 1}),
     "ETag": ("A strong tag of this state of the resource.", {"type": "string"}),
     "Link": ('The next page, with `rel="next"`; missing on the last one.', {"type": "string"}),
+    "Idempotent-Replayed": (
+        "There, and `true`, when this is the first answer to the same request, given again.",
+        {"type": "string", "enum": ["true"]},
+    ),
     "WWW-Authenticate": ("How to identify oneself.", {"type": "string"}),
 }
 _CONDITIONS: Mapping[str, dict[str, Any]] = {
     "IfNoneMatch": {"name": "If-None-Match", "description": "An ETag: answered 304 while it is still right."},
     "IfMatch": {"name": "If-Match", "description": "The ETag of the state that is meant, or `*`."},
     "IfMatchRequired": {"name": "If-Match", "required": True, "description": "The ETag that was read, or `*`."},
+    "IdempotencyKey": {
+        "name": "Idempotency-Key",
+        "description": (
+            "A name of yours for this request, bare or quoted, good for at least 24 hours. Sent again with the same "
+            "body, it is carried out once and answered as the first time, with `Idempotent-Replayed: true`; with "
+            "another body it is refused (422, `idempotency_mismatch`), while the first one runs 409. A request that "
+            "was refused does not use the name up."
+        ),
+        "schema": {"type": "string", "minLength": 1, "maxLength": 512, "pattern": "^[ -~]+$"},
+        "example": "order-7-shipped",
+    },
 }
 #: A user as a recipient.
 _REGISTERED: dict[str, Any] = {
@@ -89,6 +108,7 @@ _REGISTERED: dict[str, Any] = {
 _PATHS: Mapping[str, dict[str, Any]] = {
     "user_id": {"description": "A user's id."},
     "notification_id": {"description": "A notification's id."},
+    "batch_id": {"description": "A batch's id."},
     "mail_id": {"description": "A captured mail's id."},
     "key_id": {"description": "A key's id; not the key itself."},
     "name": {"description": "A template's name.", "example": "welcome"},
@@ -154,16 +174,21 @@ def to_yaml(document: Mapping[str, Any]) -> str:
 
 def _complete(path: str, operation: dict[str, Any]) -> dict[str, Any]:
     told = operation.pop("x-errors", [])
+    once = operation.pop("x-once", False)
+    told = [*told, 409, 410] if once else told
     answers = {
         status: answer for status, answer in operation["responses"].items() if "content" in answer or status < "4"
     }
     for status, answer in answers.items():
         headers = {**answer.get("headers", {}), "X-Request-Id": _ref("headers", "X-Request-Id")}
+        if once:
+            headers["Idempotent-Replayed"] = _ref("headers", "Idempotent-Replayed")
         answers[status] = _ordered({**answer, "headers": headers}, ("description", "headers", "content"))
     for status in {*told, *_expected(path, operation)} - {int(status) for status in answers}:
         answers[str(status)] = _ref("responses", _ERRORS[status][0])
     operation["responses"] = dict(sorted(answers.items()))
     operation["parameters"] += _conditions(operation["responses"])
+    operation["parameters"] += [_ref("parameters", "IdempotencyKey")] if once else []
     if operation["security"]:
         [[scope]] = operation["security"][0].values()
         operation["description"] = f"{operation.get('description', '')}\n\nScope: `{scope}`.".strip()

@@ -23,6 +23,7 @@ STATUS: Mapping[type[PostroomError], int] = {
     errors.UnknownTemplate: 404,
     errors.NotAllowed: 403,
     errors.Conflict: 409,
+    errors.TwinRunning: 409,
     errors.StaleVersion: 412,
     errors.Gone: 410,
     errors.Invalid: 422,
@@ -89,7 +90,9 @@ def respond(
 
 def from_core(error: PostroomError) -> Response:
     """Answer what a use-case raised."""
-    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, errors.Unavailable) else None
+    headers = None
+    if isinstance(error, errors.Unavailable | errors.TwinRunning):
+        headers = {"Retry-After": str(error.retry_after)}
     return respond(STATUS[type(error)], error.detail, wrong=error.errors, headers=headers)
 
 

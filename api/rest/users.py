@@ -6,6 +6,7 @@ from uuid import UUID
 from flask import g
 
 from api.core import users
+from api.core.receipts import Ticket
 from api.rest import examples, links, preconditions
 from api.rest.blueprint import Blueprint
 from schemas.base import ListQuery
@@ -42,14 +43,14 @@ FIRST_LOOK = "2"
     headers=("Content-Location",),
 )
 @blp.fails(409)
-def register(body: dict[str, Any]) -> Any:
+@blp.once(RegisteredOut(), lambda registration: (_registered(registration), *_outcome(registration)))
+def register(body: dict[str, Any], ticket: Ticket | None) -> Any:
     """Register a user.
 
     The user and the notices about it, to the operator's administrator and the welcome mail, are stored together or
     not at all. Registering the same username and e-mail address again is harmless.
     """
-    registration = users.register(key=g.key, **body)
-    return _registered(registration), *_outcome(registration)
+    return users.register(key=g.key, ticket=ticket, **body)
 
 
 @blp.operation("GET", "", id="list_users", scope=Scope.USERS_READ)

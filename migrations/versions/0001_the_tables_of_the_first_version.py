@@ -31,6 +31,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("digest", name=op.f("uq_api_keys_digest")),
     )
     op.create_table(
+        "batches",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("mode", sa.String(16), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("total", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_batches")),
+    )
+    op.create_table(
         "captures",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("mode", sa.String(16), nullable=False),
@@ -57,6 +65,27 @@ def upgrade() -> None:
         sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_dispatchers")),
     )
+    op.create_table(
+        "receipts",
+        sa.Column("key_id", sa.Uuid(), nullable=False),
+        sa.Column("route", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("fingerprint", sa.String(length=64), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("subject_id", sa.Uuid(), nullable=True),
+        sa.Column("status", sa.Integer(), nullable=False),
+        sa.Column(
+            "headers",
+            sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql"),
+            nullable=False,
+        ),
+        sa.Column("body", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("key_id", "route", "name", name=op.f("pk_receipts")),
+    )
+    with op.batch_alter_table("receipts", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_receipts_created_at"), ["created_at"], unique=False)
+        batch_op.create_index(batch_op.f("ix_receipts_subject_id"), ["subject_id"], unique=False)
+
     op.create_table(
         "transports",
         sa.Column("name", sa.String(length=32), nullable=False),
@@ -295,9 +324,15 @@ def downgrade() -> None:
 
     op.drop_table("users")
     op.drop_table("transports")
+    with op.batch_alter_table("receipts", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_receipts_subject_id"))
+        batch_op.drop_index(batch_op.f("ix_receipts_created_at"))
+
+    op.drop_table("receipts")
     op.drop_table("dispatchers")
     with op.batch_alter_table("captures", schema=None) as batch_op:
         batch_op.drop_index("ix_captures_mode_id")
 
     op.drop_table("captures")
+    op.drop_table("batches")
     op.drop_table("api_keys")

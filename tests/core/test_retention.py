@@ -5,8 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from api.core import clock, lifecycle, notifications, retention
+from api.core import batches, clock, lifecycle, notifications, retention
 from api.core.attachments import Attachment
+from api.core.batches import Batch
 from api.core.claim import Address
 from api.core.errors import Gone, NotFound
 from api.core.models import Attempt, Content, Delivery, Notification, Tag
@@ -107,6 +108,23 @@ def test_whole_notifications_go_with_all_that_belongs_to_them(keep, sent, key, c
     assert [count(table) for table in (Notification, Content, Attachment, Delivery, Attempt, Tag)] == [0] * 6
     with pytest.raises(NotFound):
         notifications.get(notification.id, key=key)
+
+
+def test_a_batch_goes_with_the_last_of_its_messages(keep, key, claim, settle, count, at):
+    keep(metadata=1)
+    messages = [{"to": [Address(f"user{number}@example.org")]} for number in range(2)]
+    batches.accept(key=key, messages=messages, partly=False, subject="a", text="b")
+    first, second = claim()
+    settle(first, SENT)
+    at(hours=12)
+    settle(second, SENT)
+
+    at(days=1, hours=1)
+    Retention().enforce()
+    assert (count(Notification), count(Batch)) == (1, 1)
+    at(days=2)
+    Retention().enforce()
+    assert (count(Notification), count(Batch)) == (0, 0)
 
 
 def test_without_a_setting_nothing_ever_goes(keep, sent, count, at):

@@ -55,7 +55,7 @@ def test_a_wrong_query_is_422_with_the_parameter(client, path, query, found):
         ("until=9999-12-31T23:59:59-14:00", {"/until": "out_of_range"}),
         ("until=0001-01-01T00:00:00%2B14:00", {"/until": "out_of_range"}),
         ("until=2027-01-01T00:00:00%2B99:00", {"/until": "out_of_range"}),
-        ("batch_id=1", {"/batch_id": "unknown_field"}),
+        ("batch_id=1", {"/batch_id": "invalid_format"}),
     ],
 )
 def test_a_wrong_filter_is_422_with_the_parameter(client, query, found):

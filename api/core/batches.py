@@ -1,0 +1,195 @@
+"""Batches: many personalised messages, accepted in one transaction and followed together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import uuid6
+from sqlalchemy import func, insert, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from api.core import clock, drafts, notifications, outbox, policy, receipts
+from api.core.db import Base, Instant, db, transact, word
+from api.core.drafts import Draft
+from api.core.errors import Conflict, FieldError, Invalid, NotFound, UnknownTemplate
+from api.core.models import ApiKey, Delivery, Notification
+from api.core.receipts import Ticket
+from schemas.vocabulary import FINISHED, DeliveryStatus, Mode
+
+#: Characters of text and HTML that one batch may come to: all of it is written in one transaction.
+MAX_CONTENT = 64 * 1024 * 1024
+#: What a message has of its own; a complaint about anything else points to the message as a whole.
+_OWN = frozenset({"to", "cc", "bcc", "reply_to", "data", "locale", "subject", "tags", "metadata"})
+
+
+class Batch(Base):
+    """Messages that were accepted together."""
+
+    __tablename__ = "batches"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    mode: Mapped[Mode] = mapped_column(word(Mode))
+    created_at: Mapped[datetime] = mapped_column(Instant)
+    #: Messages that were queued.
+    total: Mapped[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A message that is wrong; the pointers of its errors begin at the message."""
+
+    errors: tuple[FieldError, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What became of one message: the notification's id, or the errors, with pointers into the whole request."""
+
+    index: int
+    id: UUID | None
+    errors: tuple[FieldError, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A batch and its deliveries by status; `items` are told once, when it is accepted."""
+
+    batch: Batch
+    counts: Mapping[DeliveryStatus, int]
+    items: Sequence[Item] = ()
+
+    @property
+    def progress(self) -> float:
+        """The share of deliveries that are finished, from 0 to 1."""
+        finished = sum(number for status, number in self.counts.items() if status in FINISHED)
+        return finished / (sum(self.counts.values()) or 1)
+
+
+def accept(
+    *,
+    key: ApiKey,
+    messages: Sequence[Mapping[str, Any] | Refused],
+    partly: bool,
+    ticket: Ticket | None = None,
+    **shared: Any,
+) -> Standing:
+    """Accept the messages, each with what it shares with all: its `data` is laid over theirs, the rest replaces it.
+
+    Messages and `shared` hold what `drafts.make` takes. With `partly` wrong messages are left out, as long as one
+    is right. Raises Invalid with the errors of every wrong message, NotAllowed, TwinRunning, Unavailable; then
+    nothing is stored.
+    """
+    _check_template(shared.get("template"))
+    made = _made(messages, shared)
+    wrong = {index: one.errors for index, one in enumerate(made) if isinstance(one, Refused)}
+    if wrong and (not partly or len(wrong) == len(made)):
+        raise Invalid(f"{len(wrong)} of the {len(made)} messages are wrong.", errors=_all_indexes_first(wrong))
+    queued = [one for one in made if isinstance(one, Draft)]
+    batch = Batch(id=uuid6.uuid7(), mode=key.mode, created_at=clock.utcnow(), total=len(queued))
+    items = [
+        Item(index, one.id) if isinstance(one, Draft) else Item(index, None, one.errors)
+        for index, one in enumerate(made)
+    ]
+    counts = dict.fromkeys(DeliveryStatus, 0) | {DeliveryStatus.QUEUED: sum(len(one.recipients) for one in queued)}
+    standing = Standing(batch, counts, items)
+
+    def work(session: Session) -> None:
+        receipts.reserve(session, ticket)
+        values = {"id": batch.id, "mode": batch.mode, "created_at": batch.created_at, "total": batch.total}
+        session.execute(insert(Batch), [values])
+        notifications.store(session, queued, mode=key.mode, batch_id=batch.id)
+        receipts.fill(session, ticket, lambda: standing, subject=batch.id)
+
+    transact(work)
+    notifications.nudge()
+    return standing
+
+
+def get(batch_id: UUID, *, key: ApiKey) -> Standing:
+    """Return a batch as it stands. Raises NotFound, also for the other mode's."""
+    batch = _known(db.session(), batch_id, key)
+    found = db.session.execute(
+        select(Delivery.status, func.count())
+        .join(Notification, Notification.id == Delivery.notification_id)
+        .where(Notification.batch_id == batch_id)
+        .group_by(Delivery.status)
+    )
+    return Standing(batch, dict.fromkeys(DeliveryStatus, 0) | {row[0]: row[1] for row in found})
+
+
+def cancel(batch_id: UUID, *, key: ApiKey) -> Standing:
+    """Withdraw what has not been handed to the relay yet. Raises NotFound, Conflict when all of it is finished."""
+
+    def work(session: Session) -> None:
+        _known(session, batch_id, key)
+        theirs = Delivery.notification_id.in_(select(Notification.id).where(Notification.batch_id == batch_id))
+        still_open = select(Delivery.id).where(theirs, Delivery.finished_at.is_(None)).limit(1)
+        if session.execute(still_open).first() is None:
+            raise Conflict("Every delivery of this batch is finished.")
+        outbox.withdraw(session, theirs)
+
+    transact(work)
+    return get(batch_id, key=key)
+
+
+def _known(session: Session, batch_id: UUID, key: ApiKey) -> Batch:
+    batch = session.scalar(select(Batch).where(Batch.id == batch_id, Batch.mode == key.mode))
+    if batch is None:
+        raise NotFound
+    return batch
+
+
+def _check_template(name: str | None) -> None:
+    """Raise Invalid once for an unknown template, instead of for every message."""
+    try:
+        if name is not None:
+            policy.current().library.describe(name)
+    except UnknownTemplate as error:
+        raise Invalid(error.detail, errors=error.errors) from None
+
+
+def _made(messages: Sequence[Mapping[str, Any] | Refused], shared: Mapping[str, Any]) -> list[Draft | Refused]:
+    made: list[Draft | Refused] = []
+    room = MAX_CONTENT
+    for index, message in enumerate(messages):
+        one = message if isinstance(message, Refused) else _draft(message, shared)
+        if isinstance(one, Refused):
+            one = Refused(tuple(_within(index, error) for error in one.errors))
+        else:
+            room -= len(one.content.text or "") + len(one.content.html or "")
+        if room < 0:
+            detail = f"The messages come to more than {MAX_CONTENT} characters together."
+            raise Invalid(errors=[FieldError("/messages", detail, "too_long")])
+        made.append(one)
+    return made
+
+
+def _draft(message: Mapping[str, Any], shared: Mapping[str, Any]) -> Draft | Refused:
+    if "data" in message and "template" not in shared:
+        return Refused((FieldError("/data", "Is of use only beside a template.", "excluded"),))
+    data = {**shared.get("data", {}), **message.get("data", {})}
+    try:
+        return drafts.make(**{**shared, **message, "data": data})
+    except Invalid as error:
+        if any(_field(one) == "from" for one in error.errors):
+            raise  # the sender is everybody's
+        return Refused(tuple(_own(one) for one in error.errors))
+
+
+def _own(error: FieldError) -> FieldError:
+    return error if _field(error) in _OWN else FieldError("", error.detail, error.code)
+
+
+def _field(error: FieldError) -> str:
+    return error.pointer[1:].partition("/")[0]
+
+
+def _within(index: int, error: FieldError) -> FieldError:
+    return FieldError(f"/messages/{index}{error.pointer}", error.detail, error.code)
+
+
+def _all_indexes_first(wrong: Mapping[int, tuple[FieldError, ...]]) -> list[FieldError]:
+    """Return one error of each message, then the others: an answer may have no room for all of them."""
+    return [errors[0] for errors in wrong.values()] + [one for errors in wrong.values() for one in errors[1:]]

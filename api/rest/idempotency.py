@@ -1,0 +1,94 @@
+"""The Idempotency-Key header: a request that is sent again under the same key is carried out once.
+
+After draft-ietf-httpapi-idempotency-key-header, which has the key quoted; it is taken bare as well.
+"""
+
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flask import Response, current_app, g, request
+from marshmallow import Schema
+from werkzeug.exceptions import BadRequest
+
+from api.core import receipts
+from api.core.errors import TwinRunning
+from api.core.receipts import Answer, Ticket
+
+LONGEST = 255
+#: From what a use-case returned to the body that a schema dumps, the status, and the headers.
+Picture = Callable[[Any], tuple[Any, int, Mapping[str, str]]]
+
+_BARE = re.compile(r"[ -~]+")
+#: A string as RFC 8941 §3.3.3 has it.
+_QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
+_WRONG = f"The Idempotency-Key must be 1 to {LONGEST} printable ASCII characters, bare or as a quoted string."
+
+
+def once(schema: Schema, picture: Picture) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Answer a request that was carried out before as it was answered then.
+
+    The view is called with a `ticket`, None without the header, which its use-case stores the answer with; it
+    returns what the use-case does, and `picture` and `schema` make the answer of that.
+    """
+
+    def write(result: Any) -> Answer:
+        shown, status, headers = picture(result)
+        return Answer(status, headers, current_app.json.dumps(schema.dump(shown)).encode())
+
+    def decorator(view: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(view)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            name = key(request.headers.get("Idempotency-Key"))
+            if name is None:
+                return picture(view(*args, ticket=None, **kwargs))
+            ticket = Ticket(g.key.id, str(request.endpoint), name, fingerprint(g.body), write)
+            return _answered(ticket, functools.partial(view, *args, ticket=ticket, **kwargs))
+
+        return wrapper
+
+    return decorator
+
+
+def key(header: str | None) -> str | None:
+    """Return the key in the header's value, None without one; both forms of a text are one key. Raises BadRequest."""
+    if header is None:
+        return None
+    header = header.strip(" \t")
+    if header.startswith('"'):
+        quoted = _QUOTED.fullmatch(header)
+        text = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else ""
+    else:
+        text = header
+    if len(text) > LONGEST or _BARE.fullmatch(text) is None:
+        raise BadRequest(_WRONG)
+    return text
+
+
+def fingerprint(body: Any) -> str:
+    """Return the SHA-256 of a JSON value, in hex; the order of names and the white space do not count."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _answered(ticket: Ticket, work: Callable[[], Any]) -> Response:
+    before = receipts.find(ticket)
+    if before is None:
+        try:
+            with receipts.running(ticket):
+                result = work()
+            return _response(ticket.answer or ticket.write(result))
+        except TwinRunning:
+            # A twin, here or in another process, may be done by now.
+            before = receipts.find(ticket)
+            if before is None:
+                raise
+    response = _response(before)
+    response.headers["Idempotent-Replayed"] = "true"
+    return response
+
+
+def _response(answer: Answer) -> Response:
+    return current_app.response_class(answer.body, answer.status, dict(answer.headers), mimetype="application/json")

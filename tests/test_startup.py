@@ -1,0 +1,74 @@
+import pytest
+
+from tests.commandline import busy_port, refusal
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Commands run in an empty directory of their own."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_serving_without_a_sender_is_refused(folder):
+    assert "POSTROOM_SENDER is missing" in refusal("serve")
+    assert not (folder / "var").exists()
+
+
+@pytest.mark.parametrize("command", ["dev", "serve"])
+def test_a_busy_port_is_told_in_one_sentence(command):
+    with busy_port() as taken:
+        port = taken.getsockname()[1]
+        line = refusal(command, "--port", str(port), POSTROOM_SENDER="a@example.org")
+    assert line == f"Error: Port {port} on 127.0.0.1 cannot be used for HTTP: Address already in use."
+
+
+def test_a_busy_port_of_the_inbox_is_told_in_one_sentence():
+    with busy_port() as taken:
+        port = taken.getsockname()[1]
+        line = refusal("dev", "--port", "0", "--smtp-port", str(port))
+    assert line == f"Error: Port {port} on 127.0.0.1 cannot be used for the inbox: Address already in use."
+
+
+def test_an_address_of_another_machine_is_told_in_one_sentence():
+    line = refusal("serve", "--host", "192.0.2.1", POSTROOM_SENDER="a@example.org")
+    assert line == "Error: Port 8000 on 192.0.2.1 cannot be used for HTTP: Cannot assign requested address."
+
+
+COMMANDS = [
+    ("dev", "--port", "0", "--smtp-port", "0"),
+    ("serve", "--port", "0"),
+    ("dispatch", "--once"),
+    ("keys", "list"),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("setting", "value", "told"),
+    [
+        ("MAIL_PORT", "smtp", "MAIL_PORT"),
+        ("POSTROOM_DATABASE_URL", "postroom.db", "POSTROOM_DATABASE_URL"),
+        ("POSTROOM_DATABASE_URL", "oracle://db", "POSTROOM_DATABASE_URL"),
+        ("POSTROOM_ADMIN", "somebody", "POSTROOM_ADMIN"),
+        ("POSTROOM_DATABASE_URL", "sqlite:////proc/there/postroom.db", "The directory /proc/there cannot be written"),
+        ("POSTROOM_DATABASE_URL", "postgresql://u:hush@127.0.0.1:1/db", "postgresql://u:***@127.0.0.1:1/db"),
+    ],
+)
+def test_what_keeps_a_command_from_starting_is_told_in_one_sentence(command, setting, value, told):
+    line = refusal(*command, **{"POSTROOM_SENDER": "a@example.org", setting: value})
+    assert told in line
+    assert "hush" not in line
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_database_that_is_none_is_told_in_one_sentence(command, folder):
+    (folder / "notes.txt").write_text("Dear diary, " * 100)
+    line = refusal(*command, POSTROOM_SENDER="a@example.org", POSTROOM_DATABASE_URL="sqlite:///notes.txt")
+    assert line == f"Error: The database {folder}/notes.txt cannot be used: file is not a database."
+
+
+@pytest.mark.parametrize("command", ["dev", "serve"])
+def test_a_database_in_memory_cannot_be_shared_with_the_workers_and_is_refused(command):
+    line = refusal(command, "--port", "0", POSTROOM_SENDER="a@example.org", POSTROOM_DATABASE_URL="sqlite://")
+    assert "POSTROOM_DATABASE_URL" in line
