@@ -253,8 +253,8 @@ class TestCancelling:
     ("method", "path", "scope"),
     [
         ("POST", URL, Scope.NOTIFICATIONS_WRITE),
-        ("GET", f"{URL}/{uuid4()}", Scope.NOTIFICATIONS_READ),
-        ("POST", f"{URL}/{uuid4()}/cancel", Scope.NOTIFICATIONS_WRITE),
+        ("GET", f"{URL}/{UUID(int=7)}", Scope.NOTIFICATIONS_READ),
+        ("POST", f"{URL}/{UUID(int=7)}/cancel", Scope.NOTIFICATIONS_WRITE),
     ],
 )
 def test_each_needs_its_scope(client_with, method, path, scope):
