@@ -3,7 +3,6 @@
 A secret may also come from a file: `NAME_FILE` holds the path of a file whose content is the value of `NAME`.
 """
 
-import ipaddress
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 
 from environs import EnvValidationError, FileAwareEnv
 
+from api.hostnames import ehlo_name, is_loopback
 from schemas.attachments import LONGEST_LIST
 
 #: Where a setting had another name first, that name is read too.
@@ -92,7 +92,7 @@ class Settings:
             "MAIL_TIMEOUT": self.mail_timeout,
             "MAIL_DEADLINE": self.mail_deadline,
             "MAIL_CA_FILE": self.mail_ca_file,
-            "MAIL_LOCAL_HOSTNAME": self.mail_local_hostname or _hostname(self.public_url),
+            "MAIL_LOCAL_HOSTNAME": self.mail_local_hostname or ehlo_name(self.public_url),
         }
 
 
@@ -142,16 +142,6 @@ def _value(env: FileAwareEnv, variable: str, default: object) -> Any:
     if isinstance(default, tuple):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     return text
-
-
-def _hostname(url: str) -> str:
-    """Return the host of a URL as EHLO has it: a name, or an address literal (RFC 5321 §4.1.3)."""
-    host = urlsplit(url).hostname or "localhost"
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    return f"[{address}]" if address.version == 4 else f"[IPv6:{address}]"
 
 
 def _both_tls(settings: Settings) -> str | None:
@@ -245,16 +235,6 @@ def _receipts(settings: Settings) -> str | None:
     if not 24 <= settings.idempotency_hours <= 87_600:
         return f"POSTROOM_IDEMPOTENCY_HOURS is {settings.idempotency_hours}; it must be from 24 to 87600."
     return None
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name can only mean this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 _SECONDS = (

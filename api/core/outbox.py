@@ -6,7 +6,7 @@
       │   deferred ◀─4xx┘ │ └──the holder died──▶ claimable again; possible_duplicate if it was let into DATA
       └──claim──┘         └──expires_at passed──▶ expired; three holders died──▶ failed (parked)
     sending ──the relay's or the operator's fault──▶ queued or deferred as before, the attempt not counted
-    queued, deferred ──cancel──▶ cancelled        suppressed: never queued
+    queued, deferred ──cancel──▶ cancelled    failed, expired ──retry by hand──▶ queued    suppressed: never queued
 
 `due_at` is send time, retry time and lease end in one: a dead worker's row falls due again by itself. The
 attempt counts at the claim, and the claim's token fences every later write. These verbs run inside
@@ -88,12 +88,7 @@ _CLAIM = (
 )
 #: What a released row goes back to: the attempt that is taken back was its first, or not.
 _BEFORE = case((Delivery.attempts > 1, DeliveryStatus.DEFERRED.value), else_=DeliveryStatus.QUEUED.value)
-_UNCLAIMED: dict[str, Any] = {
-    "token": None,
-    "holder": None,
-    "status": _BEFORE,
-    "attempts": Delivery.attempts - 1,
-}
+_UNCLAIMED: dict[str, Any] = {"token": None, "holder": None, "status": _BEFORE, "attempts": Delivery.attempts - 1}
 
 
 def is_due(session: Session, *, transports: Collection[str], holder: UUID) -> bool:

@@ -18,6 +18,9 @@ from api.core.erasure import ERASED
 from api.core.models import Content, Delivery
 from schemas.vocabulary import DeliveryStatus
 
+#: Finished without having been tried.
+_UNTRIED = (DeliveryStatus.CANCELLED, DeliveryStatus.SUPPRESSED)
+
 _Other = aliased(Delivery)
 
 
@@ -87,10 +90,6 @@ def reschedule(session: Session, notification_id: UUID, *, due_at: datetime, exp
     )
     open_ = select(func.count()).where(Delivery.notification_id == notification_id, Delivery.finished_at.is_(None))
     return moved > 0 and moved == session.scalar(open_)
-
-
-#: Finished without having been tried.
-_UNTRIED = (DeliveryStatus.CANCELLED, DeliveryStatus.SUPPRESSED)
 
 
 def _some(notification_id: UUID, condition: ColumnElement[bool]) -> ColumnElement[bool]:

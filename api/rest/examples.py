@@ -114,27 +114,6 @@ NOTIFICATION = {
         }
     ],
 }
-CANCELLED = {
-    **QUEUED,
-    "status": "cancelled",
-    "finished_at": "2027-01-01T09:00:01.000Z",
-    "deliveries": [{**QUEUED["deliveries"][0], "status": "cancelled", "next_attempt_at": None}],
-}
-RESCHEDULE = {"send_at": "2027-01-01T12:00:00Z"}
-SCHEDULED = {
-    **QUEUED,
-    "status": "scheduled",
-    "send_at": "2027-01-01T12:00:00.000Z",
-    "deliveries": [{**QUEUED["deliveries"][0], "next_attempt_at": "2027-01-01T12:00:00.000Z"}],
-}
-CONTENT = {
-    "subject": "Your invoice",
-    "text": "The invoice is attached.\n",
-    "html": None,
-    "attachments": [
-        {"filename": "invoice.pdf", "content_type": "application/pdf", "size": 9, "content_id": None},
-    ],
-}
 NOTIFICATION_PAGE = {"data": [NOTIFICATION], "next": None}
 
 BATCH = {

@@ -13,11 +13,32 @@ from schemas.notifications import ContentOut, NotificationChange, NotificationOu
 from schemas.vocabulary import Scope
 
 _RESOURCE = NotificationOut()
+_CANCELLED = {
+    **examples.QUEUED,
+    "status": "cancelled",
+    "finished_at": "2027-01-01T09:00:01.000Z",
+    "deliveries": [{**examples.QUEUED["deliveries"][0], "status": "cancelled", "next_attempt_at": None}],
+}
+_LATER = {"send_at": "2027-01-01T12:00:00Z"}
+_SCHEDULED = {
+    **examples.QUEUED,
+    "status": "scheduled",
+    "send_at": "2027-01-01T12:00:00.000Z",
+    "deliveries": [{**examples.QUEUED["deliveries"][0], "next_attempt_at": "2027-01-01T12:00:00.000Z"}],
+}
+_CONTENT = {
+    "subject": "Your invoice",
+    "text": "The invoice is attached.\n",
+    "html": None,
+    "attachments": [
+        {"filename": "invoice.pdf", "content_type": "application/pdf", "size": 9, "content_id": None},
+    ],
+}
 
 
 @blp.operation("PATCH", "/<uuid:notification_id>", id="reschedule_notification", scope=Scope.NOTIFICATIONS_WRITE)
-@blp.body(NotificationChange(), examples={"Later": examples.RESCHEDULE, "Now": {"send_at": None}})
-@blp.answers(200, NotificationOut(), example=examples.SCHEDULED, headers=("ETag",))
+@blp.body(NotificationChange(), examples={"Later": _LATER, "Now": {"send_at": None}})
+@blp.answers(200, NotificationOut(), example=_SCHEDULED, headers=("ETag",))
 @blp.fails(409, 412)
 def reschedule(body: dict[str, Any], notification_id: UUID) -> Any:
     """Send a notification at another time.
@@ -34,7 +55,7 @@ def reschedule(body: dict[str, Any], notification_id: UUID) -> Any:
 
 
 @blp.operation("POST", "/<uuid:notification_id>/cancel", id="cancel_notification", scope=Scope.NOTIFICATIONS_WRITE)
-@blp.answers(200, NotificationOut(), example=examples.CANCELLED)
+@blp.answers(200, NotificationOut(), example=_CANCELLED)
 @blp.fails(409)
 def cancel(notification_id: UUID) -> Any:
     """Cancel what waits of a notification.
@@ -66,7 +87,7 @@ def retry(notification_id: UUID) -> Any:
 
 
 @blp.operation("GET", "/<uuid:notification_id>/content", id="get_content", scope=Scope.NOTIFICATIONS_READ)
-@blp.answers(200, ContentOut(), example=examples.CONTENT)
+@blp.answers(200, ContentOut(), example=_CONTENT)
 @blp.fails(410)
 def content(notification_id: UUID) -> Any:
     """Show what is sent: the content as it was frozen.
