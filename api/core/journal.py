@@ -116,8 +116,11 @@ def left_behind(path: Path) -> Iterator[Replay | None]:
     """Read the journal of a dead dispatcher, and remove it once that was made use of; None while its process lives."""
     try:
         file = os.open(path, os.O_RDONLY)
-    except OSError:
+    except FileNotFoundError:
         yield Replay((), ())
+        return
+    except OSError:  # it may hold anything
+        yield None
         return
     try:
         try:

@@ -28,6 +28,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    exists,
     false,
     func,
     insert,
@@ -39,7 +40,7 @@ from sqlalchemy.orm import Session
 
 from api.core import clock, contents, retry, settling
 from api.core.claim import Blame, Claim, Hold, Reply, Result, Settlement
-from api.core.models import Attempt, Delivery
+from api.core.models import Attempt, Delivery, Notification
 from schemas.vocabulary import DeliveryStatus, Outcome, Phase
 
 #: Holders that may die with a delivery before it is parked: it may be what kills them.
@@ -198,14 +199,21 @@ def expire(session: Session, *, limit: int = 1000) -> int:
     )
 
 
-def unstick(session: Session, *, schedule: retry.Schedule, lease: timedelta) -> int:
-    """Bring nearer what a clock that was ahead has put further off than any retry or lease can be."""
+def unstick(session: Session, *, names: Collection[str], schedule: retry.Schedule, lease: timedelta) -> int:
+    """Bring nearer what a clock that was ahead has put further off than any wait on these transports can be."""
     now = clock.utcnow()
+    unscheduled = exists().where(Notification.id == Delivery.notification_id, Notification.send_at.is_(None))
+    waiting = and_(Delivery.status == DeliveryStatus.QUEUED, unscheduled)
     longest = now + max(schedule.longest, schedule.first)
     retried = and_(Delivery.status == DeliveryStatus.DEFERRED, Delivery.due_at > longest)
     leased = and_(Delivery.status == DeliveryStatus.SENDING, Delivery.due_at > now + lease)
     return _rows(
-        session, update(Delivery).where(Delivery.finished_at.is_(None), or_(retried, leased)).values(due_at=now + lease)
+        session,
+        update(Delivery)
+        # Only what lies ahead is looked at: a backlog that is due already costs nothing here.
+        .where(Delivery.finished_at.is_(None), Delivery.transport.in_(names), Delivery.due_at > now)
+        .where(or_(waiting, retried, leased))
+        .values(due_at=case((Delivery.status == DeliveryStatus.QUEUED, now), else_=now + lease)),
     )
 
 

@@ -138,7 +138,10 @@ class Crew:
 
     def put_back(self, claim: Claim) -> None:
         """Queue a claim again that was not begun after all."""
-        self._todo.put(claim)
+        if self._stopping:
+            self.let_go(claim)  # behind the word to end nobody would find it
+        else:
+            self._todo.put(claim)
 
     def let_go(self, claim: Claim) -> None:
         """Leave a claim to be given back to the table."""

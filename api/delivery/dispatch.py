@@ -11,6 +11,8 @@ from pathlib import Path
 from uuid import UUID
 
 from flask import Flask
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api.core import clock, dispatchers, outbox, policy, settling, transports
 from api.core.claim import Claim, Settlement
@@ -25,6 +27,9 @@ from api.delivery.sizing import Pace, Sizing
 from api.delivery.smtp import mail
 
 log = logging.getLogger(__name__)
+
+#: What a database in trouble raises: `transact` the first, a read the others.
+_TROUBLE = (Unavailable, DBAPIError, PoolTimeout)
 
 #: Claims held for each sender at least: the one under way, and one more so that it need not wait for the database.
 AHEAD = 2
@@ -113,7 +118,7 @@ class Dispatcher:
                     house = House(transact(dispatchers.register, durable=False), self._circuit, self._settings.journals)
                     house.move_in()
                 self.trouble = None
-            except Unavailable as error:
+            except _TROUBLE as error:
                 self._stumble(error)
             else:
                 return house
@@ -130,7 +135,7 @@ class Dispatcher:
                 busy = took or crew.open() > 0 or bool(self._unsettled) or self._circuit.is_probing()
                 pause = POLL_SECONDS if busy else self._until_due(house.me)
             self.trouble = None
-        except Unavailable as error:
+        except _TROUBLE as error:
             self._stumble(error)
             return False, 0.0
         # While it is busy, whoever has an answer wakes this loop; what fell due meanwhile waits for a sender anyway.
@@ -206,10 +211,11 @@ class Dispatcher:
             return POLL_SECONDS
         return max(0.0, min(POLL_SECONDS, (due - clock.utcnow()).total_seconds()))
 
-    def _stumble(self, error: Unavailable) -> None:
-        if self.trouble != error.detail:
-            log.error("dispatcher: %s", error.detail)
-        self.trouble = error.detail
+    def _stumble(self, error: Exception) -> None:
+        said = error.detail if isinstance(error, Unavailable) else "The database cannot be read just now."
+        if self.trouble != said:
+            log.error("dispatcher: %s", said)
+        self.trouble = said
         self._wake.wait(RETRY_SECONDS)
 
     def _leave(self, house: House, crew: Crew) -> None:
@@ -217,5 +223,5 @@ class Dispatcher:
             with self._app.app_context():
                 self._store(crew)
                 house.move_out()
-        except Unavailable:
+        except _TROUBLE:
             log.warning("could not sign off; the journal and the rows still held are found when this process is gone")

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from uuid import UUID
@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two rounds of the jobs that look at the whole table.
 SWEEP_SECONDS = 60.0
+#: All transports.
+NAMES = (transports.RELAY, transports.CAPTURE)
 #: Of the time after which the silent count as dead, the share in which our claims are surely ours.
 SURE = 0.6
 
@@ -34,6 +36,8 @@ class House:
         self._told: View | None = None
         self._retention = retention.Retention()
         self._beaten = self._swept = float("-inf")
+        #: The last sign of life of each of the others, and since when (our monotonic seconds) there was no other.
+        self._watched: dict[UUID, tuple[datetime | None, float]] = {}
         #: Others counted us as dead: what we still hold may be theirs, so each claim is asked about before DATA, and
         #: no new one is taken until these are through.
         self.doubted = False
@@ -60,7 +64,7 @@ class House:
         crew.vouch(0.0 if self.doubted else self._beaten + SURE * dispatchers.DEAD_AFTER.total_seconds())
         if now - self._swept >= SWEEP_SECONDS:
             rules = policy.current()
-            transact(partial(outbox.unstick, schedule=rules.schedule, lease=rules.lease), durable=False)
+            transact(partial(outbox.unstick, names=NAMES, schedule=rules.schedule, lease=rules.lease), durable=False)
             # In turns of bounded length, so that no accept waits long behind one.
             while transact(partial(receipts.purge, kept=rules.receipts_kept), durable=False) == receipts.PURGE_LIMIT:
                 pass
@@ -82,15 +86,30 @@ class House:
         return known
 
     def _bury(self) -> None:
-        for one in dispatchers.dead(db.session(), me=self.me):
+        """See to who is gone: at once if its process is, else when it has given no sign of life for long enough.
+
+        How long is counted by our own steady clock: a wall clock that jumps makes nobody silent.
+        """
+        for one in dispatchers.others(db.session(), me=self.me):
             local = one.host == dispatchers.host()
+            runs = not local or dispatchers.runs(one.pid)
+            silent = self._is_silent(one)
+            if runs and not silent:
+                continue
             with journal.left_behind(self.path(one.id)) as left:
-                silent = one.seen_at < clock.utcnow() - dispatchers.DEAD_AFTER
-                if left is None and local and not (silent and dispatchers.runs(one.pid)):
+                if left is None and local and not (silent and runs):
                     continue  # its journal is locked: it is alive with another id here, or another dispatcher buries it
                 recovered = transact(partial(self._inherit, one=one, left=left if local else None), durable=False)
             if recovered:
                 log.warning("%d deliveries of a dead dispatcher fall due again", recovered)
+
+    def _is_silent(self, one: Dispatcher) -> bool:
+        now = time.monotonic()
+        seen_at, since = self._watched.get(one.id, (None, now))
+        if seen_at != one.seen_at:
+            since = now
+        self._watched[one.id] = (one.seen_at, since)
+        return now - since >= dispatchers.DEAD_AFTER.total_seconds()
 
     def _inherit(self, session: Session, *, one: Dispatcher, left: journal.Replay | None) -> int:
         return dispatchers.bury(session, one, left, schedule=policy.current().schedule)

@@ -154,7 +154,7 @@ def test_who_waits_too_long_for_a_thread_that_writes_is_told_to_come_back(app, p
 
 
 def test_who_waits_too_long_for_another_process_is_told_to_come_back_before_any_work(app, path):
-    worked = []
+    worked: list[object] = []
     with turn_held_elsewhere(f"{path}.writer"), pytest.raises(Unavailable, match="busy"):
         transact(worked.append)
     assert worked == []

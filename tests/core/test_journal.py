@@ -46,8 +46,8 @@ def opened(path):
     opened.close()
 
 
-def hold(**more):
-    return Hold(**{"delivery_id": uuid4(), "token": uuid4(), "attempt": 2, "transport": "default"} | more)
+def hold(delivery=None):
+    return Hold(delivery or uuid4(), uuid4(), attempt=2, transport="default")
 
 
 def came_to(held, result=SENT):
@@ -105,7 +105,7 @@ def test_a_second_attempt_at_a_delivery_counts_as_under_way_again(opened, path):
     held = hold()
     opened.write(None, held)
     opened.write(came_to(held, GREYLISTED), None)
-    again = hold(delivery_id=held.delivery_id)
+    again = hold(held.delivery_id)
     opened.write(None, again)
     assert begun(read(path)) == [(again.delivery_id, again.token)]
 

@@ -63,9 +63,6 @@ def begin(start, gunicorn):
     return begin
 
 
-KINDS = ["serve", "gunicorn", "dispatch"]
-
-
 def rows(server, query):
     with closing(sqlite3.connect(server.directory / "var" / "postroom.db")) as connection:
         return connection.execute(query).fetchall()
@@ -87,31 +84,14 @@ def sent_once(server, relay, paths):
     assert {(one["attempts"], one["possible_duplicate"]) for one in deliveries} == {(1, False)}
 
 
-@pytest.mark.parametrize("kind", ["gunicorn", "dispatch"])
-def test_an_idle_dispatcher_ends_at_once_and_signs_off(begin, kind):
-    server, ended = begin(kind)
-    assert dispatchers(server)
-    begun = time.monotonic()
-    assert ended.stop() == 0
-    assert time.monotonic() - begun < AT_ONCE
-    assert dispatchers(server) == []
-    assert journals(server) == []
-    assert "Traceback" not in ended.log()
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["serve", "gunicorn", "dispatch"])
 def test_mail_at_its_final_dot_is_stored_as_sent_and_the_backlog_stays_as_it_was(begin, relay, kind):
     relay.script(Rule("dot", delay(1.5)))
     server, ended = begin(kind, POSTROOM_SENDERS=1)
     paths = post_all(server, 12)
     wait_for_command(relay, "DATA")
-    if kind == "gunicorn":
-        # A second one, to the parent, makes gunicorn cut off its workers: see below for those that must bear it.
-        ended.terminate()
-    else:
-        for _ in range(2):
-            ended.terminate()
-            time.sleep(0.1)
+    for pid in reversed(ended.processes()):
+        os.kill(pid, signal.SIGTERM)
     assert ended.wait() == 0
     under_way = len(relay.messages())
     assert 0 < under_way < len(paths)
@@ -122,9 +102,14 @@ def test_mail_at_its_final_dot_is_stored_as_sent_and_the_backlog_stays_as_it_was
     relay.script()
     ended.start(ready=False)
     sent_once(server, relay, paths)
+    begun = time.monotonic()
+    assert ended.stop() == 0
+    assert time.monotonic() - begun < AT_ONCE
+    assert dispatchers(server) == []
+    assert "Traceback" not in ended.log()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["serve", "dispatch"])
 def test_a_relay_that_hangs_at_the_dot_is_cut_off_and_the_mail_is_a_possible_duplicate(begin, relay, kind):
     relay.script(Rule("dot", hang()))
     server, ended = begin(kind, POSTROOM_GRACE=2)
@@ -140,17 +125,3 @@ def test_a_relay_that_hangs_at_the_dot_is_cut_off_and_the_mail_is_a_possible_dup
     assert (delivery["status"], delivery["attempts"], delivery["possible_duplicate"]) == ("deferred", 1, True)
     assert [attempt["outcome"] for attempt in delivery["history"]] == ["unknown"]
     assert relay.messages() == []
-
-
-def test_sigterm_to_every_process_at_once_is_as_good_as_one_to_the_parent(begin, relay):
-    relay.script(Rule("dot", delay(1.0)))
-    server, _ = begin("gunicorn", POSTROOM_SENDERS=1)
-    paths = post_all(server, 4)
-    wait_for_command(relay, "DATA")
-    for pid in reversed(server.processes()):
-        os.kill(pid, signal.SIGTERM)
-    assert server.wait() == 0
-    assert 0 < len(relay.messages()) < len(paths)
-    relay.script()
-    server.start(ready=False)
-    sent_once(server, relay, paths)
