@@ -1,14 +1,14 @@
 """Frozen content between the table and the value that a message is assembled from."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Select, Table, bindparam, delete, func, select
+from sqlalchemy import Table, bindparam, delete, func, select
 from sqlalchemy.orm import Session
 
 from api.core import attachments, claim
-from api.core.models import Content, Notification
+from api.core.models import Content, Delivery, Notification
 
 #: Bytes of files that a dispatcher has in memory at most, but for a single message that is larger.
 MAX_ATTACHED = 64 * 1024 * 1024
@@ -52,19 +52,19 @@ def row(notification_id: UUID, content: claim.Content) -> dict[str, Any]:
 
 
 def load(
-    session: Session, notification_ids: Collection[UUID], *, used: Callable[[], int] | None = None
+    session: Session, notification_ids: Collection[UUID], *, holder: UUID | None = None
 ) -> dict[UUID, claim.Content]:
     """Return the frozen contents of these notifications; a purged one is missing from the answer.
 
-    So are those, if `used` tells how many bytes of files are in memory already, for whose files there is no room.
+    So are those for whose files a holder has no room in memory, beside the files of what else it has claimed.
     """
     if not notification_ids:
         return {}
     rows = session.connection().execute(_LOAD, {"ids": list(notification_ids)}).all()
     heavy = {row.notification_id: row.attached for row in rows if row.attached}
     left_out: set[UUID] = set()
-    if heavy and used is not None:
-        left_out = set(heavy).difference(_fitting(heavy, used()))
+    if heavy and holder is not None:
+        left_out = set(heavy).difference(_fitting(heavy, _claimed(session, holder, but=notification_ids)))
     files = attachments.load(session, heavy.keys() - left_out)
     return {
         row.notification_id: claim.Content(
@@ -85,15 +85,18 @@ def load(
     }
 
 
-def weight(session: Session, notification_ids: Select[UUID]) -> int:
-    """Return how many bytes of files go with all the notifications that a query finds."""
-    return session.scalar(select(func.sum(Content.attached)).where(Content.notification_id.in_(notification_ids))) or 0
-
-
 def purge(session: Session, notification_ids: Collection[UUID]) -> None:
     """Delete the contents of these notifications, with their files."""
     attachments.purge(session, notification_ids)
     session.execute(delete(Content).where(Content.notification_id.in_(notification_ids)))
+
+
+def _claimed(session: Session, holder: UUID, *, but: Collection[UUID]) -> int:
+    """Return how many bytes of files the holder has claimed, but for some notifications."""
+    held = select(Delivery.notification_id).where(
+        Delivery.holder == holder, Delivery.finished_at.is_(None), Delivery.notification_id.not_in(but)
+    )
+    return session.scalar(select(func.sum(Content.attached)).where(Content.notification_id.in_(held))) or 0
 
 
 def _fitting(weights: Mapping[UUID, int], used: int) -> list[UUID]:

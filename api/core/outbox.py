@@ -15,7 +15,6 @@ attempt counts at the claim, and the claim's token fences every later write. The
 
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -122,8 +121,7 @@ def claim(session: Session, *, holder: UUID, transport: str, limit: int, lease: 
     }
     rows = session.connection().execute(_CLAIM, values).all()
     held = _finish_unsendable(session, rows, transport=transport, now=now)
-    ids = {row.notification_id for row in held}
-    frozen = contents.load(session, ids, used=partial(_attached, session, holder=holder, but=ids))
+    frozen = contents.load(session, {row.notification_id for row in held}, holder=holder)
     held = _release_heavy(session, held, frozen, now=now)
     # RETURNING promises no order; ids are time-ordered.
     return [
@@ -258,12 +256,6 @@ def _finish_unsendable(session: Session, rows: Iterable[Any], *, transport: str,
         holds = [Hold(id_, token=id_, attempt=0, transport=transport) for id_ in parked]
         session.execute(insert(Attempt), [settling.attempt(Settlement(hold, _PARKED, now)) for hold in holds])
     return held
-
-
-def _attached(session: Session, *, holder: UUID, but: Collection[UUID]) -> int:
-    """Return how many bytes of attachments the holder has claimed, but for some notifications."""
-    held = _ROW.holder == holder, _ROW.finished_at.is_(None), _ROW.notification_id.not_in(but)
-    return contents.weight(session, select(_ROW.notification_id).where(*held))
 
 
 def _release_heavy(session: Session, rows: list[Any], frozen: Collection[UUID], *, now: datetime) -> list[Any]:
