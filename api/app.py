@@ -7,7 +7,7 @@ from flask import Flask
 from sqlalchemy.engine import make_url
 
 from api import config, paths, shell
-from api.core import addresses, db, migrations, retry
+from api.core import addresses, db, migrations, retry, uploads
 from api.core.claim import Address
 from api.core.policy import Policy
 from api.core.rendering import Library
@@ -90,8 +90,17 @@ def _policy(settings: config.Settings, *, reload: bool) -> Policy:
         ),
         lease=timedelta(seconds=settings.mail_deadline) + LEASE_MARGIN,
         library=Library([*folders, paths.share("templates") / "mail"], reload=reload),
+        attachments=uploads.Limits(
+            size=settings.max_attachment_size, total=settings.max_attachment_total, count=settings.max_attachment_count
+        ),
+        retain_content=_days(settings.retain_content_days),
+        retain_metadata=_days(settings.retain_metadata_days),
         receipts_kept=timedelta(hours=settings.idempotency_hours),
     )
+
+
+def _days(number: int) -> timedelta | None:
+    return timedelta(days=number) if number else None
 
 
 def _address(name: str, text: str | None) -> Address | None:

@@ -3,7 +3,6 @@
 A secret may also come from a file: `NAME_FILE` holds the path of a file whose content is the value of `NAME`.
 """
 
-import ipaddress
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,6 +10,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from environs import EnvValidationError, FileAwareEnv
+
+from api.hostnames import ehlo_name, is_loopback
+from schemas.attachments import LONGEST_LIST
 
 #: Where a setting had another name first, that name is read too.
 ALIASES = {
@@ -48,7 +50,12 @@ class Settings:
     relay_probe_first: float = 5.0
     relay_probe_max: float = 300.0
     grace: float = 20.0
-    max_body: int = 5 * 1024 * 1024
+    max_body: int = 25 * 1024 * 1024
+    max_attachment_size: int = 10 * 1024 * 1024
+    max_attachment_total: int = 15 * 1024 * 1024
+    max_attachment_count: int = 20
+    retain_content_days: int = 30
+    retain_metadata_days: int = 0
     idempotency_hours: float = 24.0
     mail_server: str = "localhost"
     mail_port: int = 25
@@ -85,7 +92,7 @@ class Settings:
             "MAIL_TIMEOUT": self.mail_timeout,
             "MAIL_DEADLINE": self.mail_deadline,
             "MAIL_CA_FILE": self.mail_ca_file,
-            "MAIL_LOCAL_HOSTNAME": self.mail_local_hostname or _hostname(self.public_url),
+            "MAIL_LOCAL_HOSTNAME": self.mail_local_hostname or ehlo_name(self.public_url),
         }
 
 
@@ -135,16 +142,6 @@ def _value(env: FileAwareEnv, variable: str, default: object) -> Any:
     if isinstance(default, tuple):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     return text
-
-
-def _hostname(url: str) -> str:
-    """Return the host of a URL as EHLO has it: a name, or an address literal (RFC 5321 §4.1.3)."""
-    host = urlsplit(url).hostname or "localhost"
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    return f"[{address}]" if address.version == 4 else f"[IPv6:{address}]"
 
 
 def _both_tls(settings: Settings) -> str | None:
@@ -219,6 +216,12 @@ def _ranges(settings: Settings) -> str | None:
         "POSTROOM_SENDERS": (settings.senders, 1, 256),
         "POSTROOM_RELAY_RATE": (settings.relay_rate, 0.001, 1_000_000),
         "POSTROOM_MAX_BODY": (settings.max_body, 1024, 2**31),
+        "POSTROOM_MAX_ATTACHMENT_SIZE": (settings.max_attachment_size, 0, 2**31),
+        "POSTROOM_MAX_ATTACHMENT_TOTAL": (settings.max_attachment_total, 0, 2**31),
+        "POSTROOM_MAX_ATTACHMENT_COUNT": (settings.max_attachment_count, 0, LONGEST_LIST),
+        # In days; 0 keeps everything.
+        "POSTROOM_RETAIN_CONTENT_DAYS": (settings.retain_content_days, 0, 36_500),
+        "POSTROOM_RETAIN_METADATA_DAYS": (settings.retain_metadata_days, 0, 36_500),
         "MAIL_PORT": (settings.mail_port, 1, 65535),
     }
     for name, (value, least, most) in ranges.items():
@@ -232,16 +235,6 @@ def _receipts(settings: Settings) -> str | None:
     if not 24 <= settings.idempotency_hours <= 87_600:
         return f"POSTROOM_IDEMPOTENCY_HOURS is {settings.idempotency_hours}; it must be from 24 to 87600."
     return None
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name can only mean this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 _SECONDS = (

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError
 
-from schemas.base import Line, Nested, Request, String
+from schemas.base import Id, Line, Nested, Request, String
 from schemas.complaints import Length, Sayings, wrong
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -79,6 +79,12 @@ class Sender(Nested):
         return super()._deserialize(value, attr, data, **kwargs)
 
 
+class Registered(Request):
+    """A user as a recipient: mail goes to their address, under their name."""
+
+    user_id = Id(required=True, metadata={"description": "A registered user.", "format": "uuid"})
+
+
 class Mailboxes(Sender):
     """One mailbox or a list of them, each an address or an object; loads as a list of `{"email", "name"?}`.
 
@@ -108,3 +114,17 @@ class Mailboxes(Sender):
         if errors:
             raise ValidationError(errors)
         return loaded
+
+
+class Recipients(Mailboxes):
+    """Mailboxes, or users by their `user_id`; these load as `{"user_id"}`."""
+
+    SAYS: ClassVar[Sayings] = {
+        "type": ("invalid_type", "Must be an address, an object with `email` or `user_id`, or a list of such.")
+    }
+    _registered = Registered()
+
+    def _load(self, value: Any, partial: Any = None) -> Any:
+        if isinstance(value, dict) and "user_id" in value and "email" not in value:
+            return self._registered.load(value)
+        return super()._load(value, partial=partial)

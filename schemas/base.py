@@ -14,6 +14,7 @@ from schemas.text import ONE_LINE, is_storable, json_complaints, json_size, one_
 _RFC3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}")
 
 
@@ -156,9 +157,14 @@ class JsonObject(Coded, fields.Dict):
 
 
 class Id(Coded, fields.UUID):
-    """The id of a resource."""
+    """The id of a resource, in the one form that ours have: with its hyphens, in any case."""
 
     SAYS: ClassVar[Sayings] = {"invalid_uuid": ("invalid_format", "Must be a UUID.")}
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, str) or _UUID.fullmatch(value) is None:
+            raise self.make_error("invalid_uuid")
+        return super()._deserialize(value, attr, data, **kwargs)
 
 
 class ListQuery(Request):

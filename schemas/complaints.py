@@ -13,7 +13,8 @@
 | `out_of_range` | a number that is too small or too large |
 | `bad_text` | NUL or half a character: no mail or database can hold it |
 | `control_character` | a line end, control, separator or bidi override in a one-line text |
-| `repeated` | a query parameter that is given twice |
+| `repeated` | a query parameter, a header or a content id that is given twice |
+| `not_allowed` | a header or a media type that no message may bring |
 | `excluded` | may not stand beside another field that is given |
 """
 

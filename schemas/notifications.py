@@ -4,9 +4,11 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validates_schema
 
-from schemas.addresses import Mailboxes, Sender
+from schemas.addresses import Mailboxes, Recipients, Sender
+from schemas.attachments import AttachedOut, Attachments
 from schemas.base import Answer, Id, Instant, JsonObject, Line, List, ListQuery, Nested, Page, Request, String, Word
 from schemas.complaints import Complaint, Length
+from schemas.headers import Headers
 from schemas.text import not_blank
 from schemas.users import LOCALE
 from schemas.vocabulary import DeliveryStatus, NotificationStatus, Outcome, Phase, RecipientKind
@@ -20,22 +22,53 @@ LONGEST_LIST = 500
 class NotificationIn(Request):
     """A message: either `template` with `data`, or `subject` with `text`, `html` or both."""
 
-    to = Mailboxes(
+    to = Recipients(
         longest=LONGEST_LIST, metadata={"description": "At most 50 different recipients in all three lists."}
     )
-    cc = Mailboxes(longest=LONGEST_LIST)
-    bcc = Mailboxes(longest=LONGEST_LIST, metadata={"description": "Named in no header."})
+    cc = Recipients(longest=LONGEST_LIST)
+    bcc = Recipients(longest=LONGEST_LIST, metadata={"description": "Named in no header."})
     reply_to = Mailboxes(longest=50)
     sender = Sender(data_key="from", metadata={"description": "Must be on the operator's list of senders."})
     template = String(validate=Length(1, 64), metadata={"description": "A template's name.", "example": "welcome"})
     data = JsonObject(largest=256 * 1024, metadata={"description": "The template's variables: at most 256 KiB."})
     locale = String(
         validate=[Length(2, 35), LOCALE],
-        metadata={"description": "The language to take of a template that has several (BCP 47).", "example": "en"},
+        metadata={
+            "description": "The language to take of a template that has several (BCP 47). If left out: that of the "
+            "recipients, where they all are users of the same language.",
+            "example": "en",
+        },
     )
     subject = Line(not_blank, longest=998, metadata={"description": "Overrides the template's."})
     text = String(validate=Length(1, LONGEST_BODY))
     html = String(validate=Length(1, LONGEST_BODY))
+    attachments = Attachments(
+        metadata={
+            "description": "One file or several: as the operator allows, by default at most 20, of 10 MiB each and 15 "
+            "MiB together."
+        }
+    )
+    headers = Headers(
+        metadata={
+            "description": "Header fields of your own, at most 20. Not those that are made from other parts of the "
+            "message, nor those that relays write.",
+            "example": {"X-Order": "7"},
+        }
+    )
+    send_at = Instant(
+        metadata={
+            "description": "Nothing is tried before this time, which is at most 366 days ahead. One that has passed "
+            "means now.",
+            "example": "2027-01-01T09:00:00Z",
+        }
+    )
+    expires_at = Instant(
+        metadata={
+            "description": "What is not sent by this time expires: after `send_at`, and never later than the "
+            "operator's own age for giving up.",
+            "example": "2027-01-02T09:00:00Z",
+        }
+    )
     tags = List(Line(longest=64), validate=Length(max=10), metadata={"example": ["orders"]})
     metadata = JsonObject(
         largest=8 * 1024, entries=50, metadata={"description": "Anything of yours: at most 50 entries and 8 KiB."}
@@ -64,6 +97,16 @@ def without_a_template(data: dict[str, Any]) -> dict[str, list[str]]:
     if "data" in data:
         errors["data"] = [Complaint("Is of use only beside a template.", "excluded")]
     return errors
+
+
+class NotificationChange(Request):
+    """When to send what waits."""
+
+    send_at = Instant(
+        required=True,
+        allow_none=True,
+        metadata={"description": "At most 366 days ahead; null for now.", "example": "2027-01-01T09:00:00Z"},
+    )
 
 
 class NotificationQuery(ListQuery):
@@ -139,6 +182,15 @@ class NotificationOut(Answer):
     batch_id = fields.UUID(required=True, allow_none=True)
     message_id = fields.String(required=True, metadata={"description": "The Message-ID header, with its brackets."})
     deliveries = List(Nested(DeliveryOut()), required=True)
+
+
+class ContentOut(Answer):
+    """What was frozen when a message was accepted."""
+
+    subject = fields.String(required=True, metadata={"description": "With the operator's prefix."})
+    text = fields.String(required=True, allow_none=True)
+    html = fields.String(required=True, allow_none=True)
+    attachments = List(Nested(AttachedOut()), required=True)
 
 
 class NotificationPage(Page):

@@ -8,9 +8,11 @@ from uuid import UUID
 
 import uuid6
 
-from api.core import addresses, clock, policy
+from api.core import addresses, clock, policy, timing, uploads
 from api.core.claim import Address, Content
 from api.core.errors import BadTemplate, FieldError, Invalid, NotAllowed, UnknownTemplate
+from api.core.timing import Plan
+from api.core.uploads import Upload
 from schemas.vocabulary import RecipientKind
 
 #: Recipients of one notification, all kinds together.
@@ -33,6 +35,7 @@ class Draft:
 
     id: UUID
     created_at: datetime
+    plan: Plan
     content: Content
     recipients: tuple[Recipient, ...]
     template_name: str | None
@@ -55,6 +58,10 @@ def make(
     subject: str | None = None,
     text: str | None = None,
     html: str | None = None,
+    attachments: Sequence[Upload] = (),
+    headers: Mapping[str, str] | None = None,
+    send_at: datetime | None = None,
+    expires_at: datetime | None = None,
     tags: Iterable[str] = (),
     metadata: Mapping[str, Any] | None = None,
     user_id: UUID | None = None,
@@ -65,6 +72,9 @@ def make(
     """
     id_: UUID = uuid6.uuid7()
     now = clock.utcnow()
+    rules = policy.current()
+    plan = timing.plan(send_at=send_at, expires_at=expires_at, now=now, give_up=rules.schedule.give_up)
+    uploads.check(attachments, limits=rules.attachments)
     heads = _heads(to=to, cc=cc, bcc=bcc, reply_to=reply_to)
     recipients = _recipients(heads)
     origin = _sender(sender)
@@ -83,10 +93,13 @@ def make(
         subject=_subject(subject),
         text=text,
         html=html,
+        headers=tuple((headers or {}).items()),
+        attachments=uploads.decode(attachments),
     )
     return Draft(
         id=id_,
         created_at=now,
+        plan=plan,
         content=content,
         recipients=recipients,
         template_name=template,

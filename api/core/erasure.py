@@ -1,17 +1,22 @@
 """Erasing a person's data: addresses, contents and replies go, rows and counts stay."""
 
+from functools import partial
 from uuid import UUID
 
-from sqlalchemy import delete, exists, or_, select, true, update
+from sqlalchemy import ColumnElement, Text, cast, delete, exists, func, or_, select, true, update
 from sqlalchemy.orm import Session
 
-from api.core import outbox, receipts, transports
-from api.core.models import Attempt, Content, Delivery, Notification
+from api.core import addresses, contents, outbox, receipts, transports
+from api.core.db import transact
+from api.core.errors import NotFound
+from api.core.models import Attempt, Capture, Delivery, Notification
 from api.core.receipts import Receipt
 from schemas.vocabulary import Mode
 
 #: Stands where an erased address stood; not an address, so that nothing can be sent to it.
 ERASED = "[erased]"
+#: Contents that one purge deletes at most: it holds up all other writers.
+PURGED_AT_ONCE = 500
 
 
 def erase(session: Session, *, mode: Mode, mailbox: str, user_id: UUID | None = None) -> None:
@@ -32,12 +37,8 @@ def erase(session: Session, *, mode: Mode, mailbox: str, user_id: UUID | None = 
     )
     told = [Receipt.subject_id.in_(theirs)] + ([Receipt.subject_id == user_id] if user_id else [])
     receipts.erase(session, or_(*told))
-    session.execute(
-        update(Attempt)
-        .where(Attempt.delivery_id.in_(select(Delivery.id).where(to_them)))
-        .values(reply=ERASED)
-        .execution_options(synchronize_session=False)
-    )
+    _forget_replies(session, to_them)
+    session.execute(delete(Capture).where(Capture.mode == mode, _received_by(mailbox)))
     session.execute(
         update(Delivery)
         .where(to_them)
@@ -47,16 +48,42 @@ def erase(session: Session, *, mode: Mode, mailbox: str, user_id: UUID | None = 
     purge(session)
 
 
+def erase_recipient(email: str, *, mode: Mode) -> None:
+    """Erase the data of whoever has this address, known or not. Raises NotFound for what is no address, Unavailable."""
+    try:
+        mailbox = addresses.key(addresses.normalise(email))
+    except ValueError:
+        raise NotFound("This is not an address.") from None
+    transact(partial(erase, mode=mode, mailbox=mailbox))
+
+
 def purge(session: Session) -> None:
-    """Delete the contents that are marked to go and that no open delivery needs."""
+    """Delete contents that are marked to go and that no open delivery needs, up to `PURGED_AT_ONCE`."""
     is_open = exists().where(Delivery.notification_id == Notification.id, Delivery.finished_at.is_(None))
-    ready = session.scalars(select(Notification.id).where(Notification.purge.is_(true()), ~is_open)).all()
+    marked = select(Notification.id).where(Notification.purge.is_(true()), ~is_open)
+    ready = session.scalars(marked.limit(PURGED_AT_ONCE)).all()
     if not ready:
         return
-    session.execute(delete(Content).where(Content.notification_id.in_(ready)))
+    # What was being sent to them while they were erased may have brought a reply that names them.
+    _forget_replies(session, Delivery.notification_id.in_(ready) & (Delivery.recipient_key == ERASED))
+    contents.purge(session, ready)
     session.execute(
         update(Notification)
         .where(Notification.id.in_(ready))
         .values(purge=False, subject=None)
         .execution_options(synchronize_session=False)
     )
+
+
+def _forget_replies(session: Session, deliveries: ColumnElement[bool]) -> None:
+    session.execute(
+        update(Attempt)
+        .where(Attempt.delivery_id.in_(select(Delivery.id).where(deliveries)))
+        .values(reply=ERASED)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _received_by(mailbox: str) -> ColumnElement[bool]:
+    """Return the condition that a captured mail went to this mailbox; the recipients are a JSON list of addresses."""
+    return func.lower(cast(Capture.recipients, Text)).contains(f'"{mailbox}"', autoescape=True)

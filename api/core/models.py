@@ -107,6 +107,8 @@ class Content(Base):
     headers: Mapped[dict[str, Any]] = mapped_column(JSONValue)
     text: Mapped[str | None] = mapped_column(Text)
     html: Mapped[str | None] = mapped_column(Text)
+    #: Bytes of the files beside it (see `core.attachments`), so that only who has some is asked for them.
+    attached: Mapped[int] = mapped_column(default=0)
 
 
 class Tag(Base):

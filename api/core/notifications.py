@@ -9,7 +9,8 @@ from flask import current_app
 from sqlalchemy import Select, insert, select
 from sqlalchemy.orm import Session, selectinload
 
-from api.core import addresses, contents, drafts, policy, receipts, transports
+from api.core import addresses, attachments, contents, drafts, receipts, recipients, transports
+from api.core.attachments import Attachment
 from api.core.db import db, transact
 from api.core.drafts import Draft
 from api.core.errors import NotFound
@@ -21,10 +22,10 @@ from schemas.vocabulary import DeliveryStatus, Mode
 def accept(*, key: ApiKey, ticket: Ticket | None = None, **message: Any) -> Notification:
     """Accept a message for delivery: check, render and freeze it, store it on disk, and wake the dispatcher.
 
-    Takes what `drafts.make` takes, and raises what that raises, TwinRunning if the ticket was used meanwhile, and
-    Unavailable; then nothing is stored.
+    Takes what `drafts.make` takes, with users as recipients too, and raises what that and `recipients.resolve` raise,
+    TwinRunning if the ticket was used meanwhile, and Unavailable; then nothing is stored.
     """
-    draft = drafts.make(**message)
+    draft = drafts.make(**recipients.resolve(message, mode=key.mode))
 
     def work(session: Session) -> None:
         receipts.reserve(session, ticket)
@@ -43,6 +44,9 @@ def store(session: Session, accepted: Sequence[Draft], *, mode: Mode, batch_id: 
     session.execute(insert(Notification), [_notification(draft, mode, batch_id) for draft in accepted])
     session.execute(insert(Content), [contents.row(draft.id, draft.content) for draft in accepted])
     session.execute(insert(Delivery), [row for draft in accepted for row in _deliveries(draft, mode)])
+    files = [row for draft in accepted for row in attachments.rows(draft.id, draft.content.attachments)]
+    if files:
+        session.execute(insert(Attachment), files)
     tags = [{"notification_id": draft.id, "tag": tag} for draft in accepted for tag in draft.tags]
     if tags:
         session.execute(insert(Tag), tags)
@@ -80,6 +84,8 @@ def _notification(draft: Draft, mode: Mode, batch_id: UUID | None) -> dict[str, 
         "id": draft.id,
         "mode": mode,
         "created_at": draft.created_at,
+        "send_at": draft.plan.send_at,
+        "expires_at": draft.plan.expires_at,
         "batch_id": batch_id,
         "template_name": draft.template_name,
         "template_version": draft.template_version,
@@ -104,8 +110,8 @@ def _deliveries(draft: Draft, mode: Mode) -> list[dict[str, Any]]:
             "recipient_key": addresses.key(recipient.email),
             "transport": transport,
             "status": DeliveryStatus.QUEUED,
-            "due_at": draft.created_at,
-            "expires_at": draft.created_at + policy.current().schedule.give_up,
+            "due_at": draft.plan.due_at,
+            "expires_at": draft.plan.ends_at,
         }
         for position, recipient in enumerate(draft.recipients)
     ]

@@ -1,4 +1,4 @@
-"""The outbox: with `settling`, the only module that moves a delivery from one status to another.
+"""The outbox: with `settling` and `steering`, the only module that moves a delivery from one status to another.
 
     scheduled is queued with due_at ahead
     queued ──claim──▶ sending ──2xx after the dot──▶ sent
@@ -6,7 +6,7 @@
       │   deferred ◀─4xx┘ │ └──the holder died──▶ claimable again; possible_duplicate if it was let into DATA
       └──claim──┘         └──expires_at passed──▶ expired; three holders died──▶ failed (parked)
     sending ──the relay's or the operator's fault──▶ queued or deferred as before, the attempt not counted
-    queued, deferred ──cancel──▶ cancelled        suppressed: never queued
+    queued, deferred ──cancel──▶ cancelled    failed, expired ──retry by hand──▶ queued    suppressed: never queued
 
 `due_at` is send time, retry time and lease end in one: a dead worker's row falls due again by itself. The
 attempt counts at the claim, and the claim's token fences every later write. These verbs run inside
@@ -88,6 +88,7 @@ _CLAIM = (
 )
 #: What a released row goes back to: the attempt that is taken back was its first, or not.
 _BEFORE = case((Delivery.attempts > 1, DeliveryStatus.DEFERRED.value), else_=DeliveryStatus.QUEUED.value)
+_UNCLAIMED: dict[str, Any] = {"token": None, "holder": None, "status": _BEFORE, "attempts": Delivery.attempts - 1}
 
 
 def is_due(session: Session, *, transports: Collection[str], holder: UUID) -> bool:
@@ -105,7 +106,8 @@ def next_due(session: Session, *, transports: Collection[str], holder: UUID) -> 
 def claim(session: Session, *, holder: UUID, transport: str, limit: int, lease: timedelta) -> list[Claim]:
     """Take up to `limit` due deliveries for `holder` until the lease ends, oldest first, as values.
 
-    What has expired, was withdrawn or has lost too many holders is finished here and not returned.
+    What has expired, was withdrawn or has lost too many holders is finished here and not returned. What has
+    attachments waits while those that `holder` has already take up the memory for them.
     """
     now = clock.utcnow()
     token = uuid4()
@@ -119,7 +121,8 @@ def claim(session: Session, *, holder: UUID, transport: str, limit: int, lease: 
     }
     rows = session.connection().execute(_CLAIM, values).all()
     held = _finish_unsendable(session, rows, transport=transport, now=now)
-    frozen = contents.load(session, {row.notification_id for row in held})
+    frozen = contents.load(session, {row.notification_id for row in held}, holder=holder)
+    held = _release_heavy(session, held, frozen, now=now)
     # RETURNING promises no order; ids are time-ordered.
     return [
         Claim(row.id, token, row.attempts, transport, row.notification_id, row.recipient, frozen[row.notification_id])
@@ -151,12 +154,7 @@ def enter(session: Session, holds: Iterable[Hold]) -> None:
 def release(session: Session, claims: Iterable[Hold]) -> None:
     """Give back what was claimed and never begun, as if it had not been claimed."""
     for held in claims:
-        _touched(
-            session,
-            _held(held).values(
-                token=None, holder=None, status=_BEFORE, attempts=Delivery.attempts - 1, due_at=clock.utcnow()
-            ),
-        )
+        _touched(session, _held(held).values(**_UNCLAIMED, due_at=clock.utcnow()))
 
 
 def withdraw(session: Session, where: ColumnElement[bool]) -> int:
@@ -265,3 +263,11 @@ def _finish_unsendable(session: Session, rows: Iterable[Any], *, transport: str,
         holds = [Hold(id_, token=id_, attempt=0, transport=transport) for id_ in parked]
         session.execute(insert(Attempt), [settling.attempt(Settlement(hold, _PARKED, now)) for hold in holds])
     return held
+
+
+def _release_heavy(session: Session, rows: list[Any], frozen: Collection[UUID], *, now: datetime) -> list[Any]:
+    """Give back the claimed rows whose content there is no room for in memory; return the others."""
+    heavy = [row.id for row in rows if row.notification_id not in frozen]
+    if heavy:
+        _rows(session, update(Delivery).where(Delivery.id.in_(heavy)).values(**_UNCLAIMED, due_at=now))
+    return [row for row in rows if row.notification_id in frozen]

@@ -1,11 +1,11 @@
 """The operator's rules that the use-cases go by: made from the settings by `api.app`, once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from flask import current_app
 
-from api.core import addresses, retry
+from api.core import addresses, retry, uploads
 from api.core.claim import Address
 from api.core.rendering import Library
 
@@ -24,6 +24,11 @@ class Policy:
     #: How long a claim holds; longer than the deadline of one SMTP transaction.
     lease: timedelta
     library: Library
+    #: How much may be attached to a message.
+    attachments: uploads.Limits = field(default_factory=uploads.Limits)
+    #: How long contents and whole notifications are kept after their end; None is for ever.
+    retain_content: timedelta | None = None
+    retain_metadata: timedelta | None = None
     #: How long a repeated request gets the first answer.
     receipts_kept: timedelta = timedelta(hours=24)
 

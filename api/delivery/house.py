@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from api.core import clock, dispatchers, erasure, journal, outbox, policy, receipts, transports
+from api.core import clock, dispatchers, erasure, journal, outbox, policy, receipts, retention, transports
 from api.core.db import db, transact
 from api.core.models import Dispatcher
 from api.delivery.circuit import Circuit, View
@@ -34,6 +34,7 @@ class House:
         self._circuit = circuit
         self._journals = journals
         self._told: View | None = None
+        self._retention = retention.Retention()
         self._beaten = self._swept = float("-inf")
         #: The last sign of life of each of the others, and since when (our monotonic seconds) there was no other.
         self._watched: dict[UUID, tuple[datetime | None, float]] = {}
@@ -67,6 +68,7 @@ class House:
             # In turns of bounded length, so that no accept waits long behind one.
             while transact(partial(receipts.purge, kept=rules.receipts_kept), durable=False) == receipts.PURGE_LIMIT:
                 pass
+            self._retention.enforce()
             self._swept = now
         if self._circuit.probe_due(now):
             crew.probe()

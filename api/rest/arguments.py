@@ -1,5 +1,6 @@
 """How bodies and queries are read: strictly, and always before anything is done with them."""
 
+import re
 from typing import Any, NoReturn
 
 from flask import Request, g
@@ -10,6 +11,10 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMe
 from api.core.errors import Invalid
 from api.rest import pointers, strict_json
 from schemas.complaints import Complaint
+
+#: Bytes of a body that are not attachments: parsed, small values take many times their room.
+LARGEST_PLAIN = 5 * 1024 * 1024
+_LONG_RUN = re.compile(rb"[A-Za-z0-9+/]{4096,}")
 
 #: What becomes of a field that a schema doesn't know, each schema says for itself.
 _SAID_BY_SCHEMA: dict[str, str | None] = {}
@@ -52,7 +57,14 @@ def _body(req: Request) -> bytes:
     # Werkzeug cuts a body whose length is not told off at the limit, without a word.
     if req.content_length is None and req.max_content_length is not None and len(body) >= req.max_content_length:
         raise RequestEntityTooLarge
+    if len(body) > LARGEST_PLAIN and len(body) - _attached(body) > LARGEST_PLAIN:
+        raise RequestEntityTooLarge(f"Without its attachments the body is over {LARGEST_PLAIN // 1024} KiB.")
     return body
+
+
+def _attached(body: bytes) -> int:
+    """Return how many bytes of a body stand in long runs of base64, which parsing makes no larger."""
+    return sum(found.end() - found.start() for found in _LONG_RUN.finditer(body))
 
 
 def _check_media_type(req: Request) -> None:

@@ -45,6 +45,25 @@ WRITTEN_OUT = {
     "html": "<p>It left our house this morning.</p>\n",
     "metadata": {"order": "7"},
 }
+WITH_EVERYTHING = {
+    "to": {"user_id": USER_ID},
+    "reply_to": "orders@example.org",
+    "subject": "Your invoice",
+    "text": "The invoice is attached.\n",
+    "html": '<img src="cid:logo" alt="Example"><p>The invoice is attached.</p>\n',
+    "attachments": [
+        {"filename": "invoice.pdf", "content_type": "application/pdf", "content": "JVBERi0xLjcK"},
+        {
+            "filename": "logo.gif",
+            "content_type": "image/gif",
+            "content": "R0lGODlhAQABAIAAAP///wAAACwAAAAAAQABAAACAkQBADs=",
+            "content_id": "logo",
+        },
+    ],
+    "headers": {"X-Order": "7"},
+    "send_at": "2027-01-01T12:00:00Z",
+    "expires_at": "2027-01-02T12:00:00Z",
+}
 QUEUED: dict[str, Any] = {
     "id": NOTIFICATION_ID,
     "url": f"{BASE}/v1/notifications/{NOTIFICATION_ID}",

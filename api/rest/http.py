@@ -17,11 +17,13 @@ from api.rest import (
     hosts,
     inbox,
     keys,
+    lifecycle,  # noqa: F401 -- its routes belong to the blueprint of notifications
     links,
     notifications,
     openapi,
     problems,
     readiness,
+    recipients,
     templates,
     transports,
     users,
@@ -68,6 +70,6 @@ def configure(app: Flask, *, public_url: str, dispatch: str, origins: Collection
         headers.allow_origins(app, origins)
     api = Api(app)
     openapi.configure(api)
-    for room in (users, notifications, batches, templates, inbox, keys, transports, health):
+    for room in (users, notifications, recipients, batches, templates, inbox, keys, transports, health):
         api.register_blueprint(room.blp)
     app.register_blueprint(docs.blp)

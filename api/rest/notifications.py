@@ -23,7 +23,11 @@ SHORTEST_WAIT, LONGEST_WAIT = 2, 60
 @blp.operation("POST", "", id="send_notification", scope=Scope.NOTIFICATIONS_WRITE)
 @blp.body(
     NotificationIn(),
-    examples={"From a template": examples.FROM_TEMPLATE, "Written out": examples.WRITTEN_OUT},
+    examples={
+        "From a template": examples.FROM_TEMPLATE,
+        "Written out": examples.WRITTEN_OUT,
+        "With everything": examples.WITH_EVERYTHING,
+    },
 )
 @blp.answers(
     202,
@@ -34,7 +38,7 @@ SHORTEST_WAIT, LONGEST_WAIT = 2, 60
 )
 @blp.once(NotificationOut(), lambda notification: _queued(notification))
 def send(body: dict[str, Any], ticket: Ticket | None) -> Any:
-    """Send mail.
+    """Send mail, now or at `send_at`.
 
     The content is rendered before the answer, so whoever can mend a missing variable is told of it.
     """
@@ -76,6 +80,11 @@ def shown(notification: Notification) -> dict[str, Any]:
     }
 
 
+def followed(notification: Notification) -> dict[str, str]:
+    """Return the headers that lead to the status resource of what was queued."""
+    return {"Location": _url(notification), **_wait(notification)}
+
+
 def _delivery(delivery: Delivery) -> dict[str, Any]:
     names = ("recipient", "kind", "status", "attempts", "possible_duplicate", "history")
     # Otherwise `due_at` is the end of a lease, or of no meaning any more.
@@ -93,7 +102,7 @@ def _url(notification: Notification) -> str:
 def _wait(notification: Notification) -> dict[str, str]:
     """Return Retry-After while a recipient is open: until the next attempt, within bounds."""
     dues = [
-        delivery.due_at if delivery.status is DeliveryStatus.DEFERRED else clock.utcnow()
+        clock.utcnow() if delivery.status is DeliveryStatus.SENDING else delivery.due_at
         for delivery in notification.deliveries
         if delivery.finished_at is None
     ]
@@ -104,7 +113,7 @@ def _wait(notification: Notification) -> dict[str, str]:
 
 
 def _queued(notification: Notification) -> tuple[dict[str, Any], int, dict[str, str]]:
-    return shown(notification), 202, {"Location": _url(notification), "Retry-After": str(SHORTEST_WAIT)}
+    return shown(notification), 202, followed(notification)
 
 
 def _accepted(body: dict[str, Any], ticket: Ticket | None) -> Notification:

@@ -11,7 +11,8 @@ from typing import Any
 from flask import Flask
 
 from api.rest import problems
-from schemas.addresses import Mailboxes, Sender
+from schemas.addresses import Mailboxes, Recipients, Sender
+from schemas.attachments import LONGEST_LIST, Attachments
 from schemas.base import Word
 
 _DESCRIPTION = """\
@@ -96,6 +97,13 @@ _CONDITIONS: Mapping[str, dict[str, Any]] = {
         "example": "order-7-shipped",
     },
 }
+#: A user as a recipient.
+_REGISTERED: dict[str, Any] = {
+    "type": "object",
+    "properties": {"user_id": {"type": "string", "format": "uuid", "description": "A registered user."}},
+    "required": ["user_id"],
+    "additionalProperties": False,
+}
 #: The parameters in paths, which flask-smorest finds in the routes.
 _PATHS: Mapping[str, dict[str, Any]] = {
     "user_id": {"description": "A user's id."},
@@ -104,6 +112,7 @@ _PATHS: Mapping[str, dict[str, Any]] = {
     "mail_id": {"description": "A captured mail's id."},
     "key_id": {"description": "A key's id; not the key itself."},
     "name": {"description": "A template's name.", "example": "welcome"},
+    "email": {"description": "A recipient's address.", "example": "ann@example.org"},
 }
 _ORDER = ("openapi", "info", "servers", "security", "tags", "paths", "components")
 _OPERATION_ORDER = (
@@ -236,9 +245,14 @@ def _ordered(found: Mapping[str, Any], order: Iterable[str]) -> dict[str, Any]:
 
 def _addresses2properties(_converter: Any, field: Any, ret: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
     """Describe the fields that take an address in several forms."""
+    if isinstance(field, Attachments):
+        one = {"$ref": ret.pop("$ref")}
+        return {"anyOf": [one, {"type": "array", "items": one, "maxItems": LONGEST_LIST}]}
     if not isinstance(field, Sender):
         return {}
     forms = [{"type": "string", "format": "email", "maxLength": 254}, {"$ref": ret.pop("$ref")}]
+    if isinstance(field, Recipients):
+        forms.append(_REGISTERED)
     if isinstance(field, Mailboxes):
         forms.append({"type": "array", "items": {"anyOf": list(forms)}, "maxItems": field.longest})
     return {"anyOf": forms}

@@ -8,7 +8,7 @@ from api.core.errors import FieldError
 #: Characters of a pointer in an answer; the names in it may be the caller's own.
 _LONGEST = 300
 #: Where one value may stand for a list of one, or a bare address for an object.
-_ADDRESSED = frozenset({"to", "cc", "bcc", "reply_to", "from"})
+_ADDRESSED = frozenset({"to", "cc", "bcc", "reply_to", "from", "attachments"})
 
 
 def errors(messages: Any, pointer: str = "") -> Iterator[FieldError]:

@@ -31,6 +31,20 @@ def tagged(view: Callable[P, Response]) -> Callable[P, Response]:
     return wrapper
 
 
+def is_wanted(body: Response) -> bool:
+    """Tell whether If-Match is missing, or means the resource whose representation this is."""
+    if "If-Match" not in request.headers:
+        return True
+    tag = digest(body)
+    return request.if_match.star_tag or request.if_match.contains(tag)
+
+
+def digest(body: Response) -> str:
+    """Return the strong ETag, without its quotes, that `tagged` gives to this body."""
+    body.add_etag()
+    return str(body.get_etag()[0])
+
+
 def etag(version: int) -> str:
     """Return the ETag of a resource's version."""
     return f'"{version}"'

@@ -174,10 +174,25 @@ def upgrade() -> None:
         ),
         sa.Column("text", sa.Text(), nullable=True),
         sa.Column("html", sa.Text(), nullable=True),
+        sa.Column("attached", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(
             ["notification_id"], ["notifications.id"], name=op.f("fk_contents_notification_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("notification_id", name=op.f("pk_contents")),
+    )
+    op.create_table(
+        "attachments",
+        sa.Column("notification_id", sa.Uuid(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("filename", sa.String(length=255), nullable=False),
+        sa.Column("content_type", sa.String(length=255), nullable=False),
+        sa.Column("content_id", sa.String(length=64), nullable=True),
+        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["notification_id"], ["notifications.id"], name=op.f("fk_attachments_notification_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("notification_id", "position", name=op.f("pk_attachments")),
     )
     op.create_table(
         "deliveries",
@@ -291,6 +306,7 @@ def downgrade() -> None:
         )
 
     op.drop_table("deliveries")
+    op.drop_table("attachments")
     op.drop_table("contents")
     with op.batch_alter_table("notifications", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_notifications_user_id"))

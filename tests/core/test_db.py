@@ -77,7 +77,9 @@ def test_work_that_raises_stores_nothing_and_its_error_comes_through(path):
 
 def test_a_broken_rule_of_the_tables_is_told_apart_from_a_database_in_trouble(app, path):
     def write(session):
-        session.execute(text("INSERT INTO contents (notification_id, sender_email, headers) VALUES ('x', 'a@b', '{}')"))
+        session.execute(
+            text("INSERT INTO contents (notification_id, sender_email, headers, attached) VALUES ('x', 'a', '{}', 0)")
+        )
 
     with pytest.raises(IntegrityError, match="FOREIGN KEY"):
         transact(write)

@@ -15,6 +15,7 @@ from sqlalchemy import func, select
 from api.app import create_app
 from api.config import Settings
 from api.core import keys
+from api.core.attachments import Attachment
 from api.core.db import Base, close, db
 from api.core.models import ApiKey, Capture, Content, Delivery, Notification, Tag, User
 from schemas.vocabulary import Mode, Scope
@@ -107,7 +108,7 @@ def nothing_stored(app: Flask) -> Callable[[], contextlib.AbstractContextManager
 
 
 def _rows() -> dict[str, int | None]:
-    tables = (ApiKey, Capture, Content, Delivery, Notification, Tag, User)
+    tables = (ApiKey, Attachment, Capture, Content, Delivery, Notification, Tag, User)
     return {table.__tablename__: db.session.scalar(select(func.count()).select_from(table)) for table in tables}
 
 

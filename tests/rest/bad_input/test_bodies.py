@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from api.config import Settings
 from tests.rest.conftest import MESSAGE, USER, is_problem
 
 ROUTES = ["/v1/users", "/v1/notifications", "/v1/keys", "/v1/templates/welcome/preview"]
@@ -15,7 +16,7 @@ ROUTES = ["/v1/users", "/v1/notifications", "/v1/keys", "/v1/templates/welcome/p
 @pytest.fixture(scope="module")
 def limit() -> int:
     """How large a body may be, by default."""
-    return 5 * 1024 * 1024
+    return Settings().max_body
 
 
 @pytest.mark.parametrize("path", ROUTES)
