@@ -70,6 +70,10 @@ lock: .venv/.locked ## Write the two lock files anew; ARGS=--upgrade for newer v
 	$(COMPILE) -o requirements.txt
 	$(COMPILE) --group dev --constraint requirements.txt -o requirements-dev.txt
 
+.PHONY: crash
+crash: .venv ## Kill processes at random while mail is accepted and sent, and audit; ARGS="--kills 10 --messages 800"
+	$(BIN)/python -m tests.crash $(ARGS)
+
 .PHONY: bench-delivery
 bench-delivery: .venv var/bench/.peers ## Measure draining beside other senders; ARGS="--rounds 2" for less
 	$(BIN)/python -m benchmarks.delivery $(ARGS)
