@@ -11,7 +11,7 @@ from sqlalchemy import and_, delete, insert, select, true, update
 from sqlalchemy.orm import Session
 
 from api.core import clock, journal, outbox, retry, settling
-from api.core.models import Dispatcher
+from api.core.models import Delivery, Dispatcher
 
 #: Seconds between two signs of life.
 BEAT_SECONDS = 5.0
@@ -42,6 +42,15 @@ def beat(session: Session, id_: UUID) -> bool:
         return True
     session.execute(insert(Dispatcher).values(id=id_, host=host(), pid=os.getpid(), started_at=now, seen_at=now))
     return False
+
+
+def renew(session: Session, id_: UUID, *, lease: timedelta) -> None:
+    """Put off the lease ends of a living dispatcher, once they are near: claims may wait long behind slow mail."""
+    now = clock.utcnow()
+    near = and_(Delivery.finished_at.is_(None), Delivery.holder == id_, Delivery.due_at < now + lease / 2)
+    session.execute(
+        update(Delivery).where(near).values(due_at=now + lease).execution_options(synchronize_session=False)
+    )
 
 
 def leave(session: Session, id_: UUID) -> None:

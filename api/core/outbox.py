@@ -138,13 +138,6 @@ def confirm(session: Session, claim: Hold, *, lease: timedelta) -> bool:
     )
 
 
-def renew(session: Session, holder: UUID, *, lease: timedelta) -> None:
-    """Put off the lease ends of a living holder, once they are near: its claims may wait long behind slow mail."""
-    now = clock.utcnow()
-    near = and_(Delivery.finished_at.is_(None), Delivery.holder == holder, Delivery.due_at < now + lease / 2)
-    _rows(session, update(Delivery).where(near).values(due_at=now + lease))
-
-
 def enter(session: Session, holds: Iterable[Hold]) -> None:
     """Note that these deliveries were let into DATA, if they are still held by these claims."""
     for hold in holds:

@@ -82,7 +82,7 @@ class House:
     def _beat(self, session: Session) -> bool:
         known = dispatchers.beat(session, self.me)
         if known:
-            outbox.renew(session, self.me, lease=policy.current().lease)
+            dispatchers.renew(session, self.me, lease=policy.current().lease)
         outbox.expire(session)
         erasure.purge(session)
         return known
