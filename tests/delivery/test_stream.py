@@ -229,16 +229,6 @@ def test_a_stream_over_starttls_and_login_sends_everything_encrypted(
     assert len(pile.riders) == (19 if pipelining else 0)
 
 
-def test_replies_may_come_a_byte_at_a_time(relay: Relay, post: Post, pipelining: bool) -> None:
-    relay.script(*(Rule(phase, actions.drip(interval=0.0005)) for phase in ("mail", "rcpt", "data", "dot")))
-    claims = some(3)
-
-    with Streaming(post()) as streaming:
-        pile = streaming.send(*claims)
-
-    see_all_sent_once(relay, pile, claims)
-
-
 def test_a_connection_that_was_unused_for_long_is_not_used_again(relay: Relay, post: Post, pipelining: bool) -> None:
     mail = post()
     assert isinstance(mail.state, MailState)
