@@ -67,8 +67,8 @@ openapi-check: .venv
 
 .PHONY: lock
 lock: .venv/.locked ## Write the two lock files anew; ARGS=--upgrade for newer versions
-	$(COMPILE) -o requirements.txt
-	$(COMPILE) --group dev --constraint requirements.txt -o requirements-dev.txt
+	$(COMPILE) --all-extras -o requirements.txt
+	$(COMPILE) --all-extras --group dev --constraint requirements.txt -o requirements-dev.txt
 
 .PHONY: crash
 crash: .venv ## Kill processes at random while mail is accepted and sent, and audit; ARGS="--kills 10 --messages 800"
