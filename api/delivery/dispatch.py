@@ -146,7 +146,9 @@ class Dispatcher:
         settlements, returned = crew.fetch()
         self._unsettled += settlements
         self._returned += returned
-        crew.resize(self._sizing.observe(done=len(settlements), waiting=crew.waiting(), now=time.monotonic()))
+        waiting = crew.waiting() or self._more  # a queue that is empty for a moment is not the end of the backlog
+        now, used = time.monotonic(), time.process_time()
+        crew.resize(self._sizing.observe(done=len(settlements), waiting=waiting, now=now, used=used))
         if self._returned:
             transact(partial(outbox.release, claims=self._returned), durable=False)
             self._returned = []
