@@ -21,6 +21,7 @@ ALIASES = {
     "POSTROOM_ADMIN": "FLASKY_ADMIN",
 }
 DISPATCH = ("thread", "celery", "none")
+BROKERS = ("redis", "rediss", "amqp", "amqps")
 
 
 class ConfigError(Exception):
@@ -42,6 +43,7 @@ class Settings:
     subject_prefix: str = ""
     templates: str | None = None
     dispatch: str = "thread"
+    broker_url: str | None = field(default=None, repr=False)
     senders: int = 4
     relay_rate: float | None = None
     retry_first: float = 300.0
@@ -178,6 +180,12 @@ def _dispatch(settings: Settings) -> str | None:
     return None
 
 
+def _broker(settings: Settings) -> str | None:
+    scheme = (settings.broker_url or "redis:").partition(":")[0]
+    # Not the URL: its password has no place in a message.
+    return None if scheme in BROKERS else f"POSTROOM_BROKER_URL must begin with one of {', '.join(BROKERS)}, and `://`."
+
+
 def _public_url(settings: Settings) -> str | None:
     try:
         parts = urlsplit(settings.public_url)
@@ -254,6 +262,7 @@ _RULES: tuple[Callable[[Settings], str | None], ...] = (
     _open_password,
     _suppressed,
     _dispatch,
+    _broker,
     _public_url,
     _origins,
     _numbers,
