@@ -17,6 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from api.core import clock, dispatchers, outbox, policy, settling, transports
 from api.core.claim import Claim, Settlement
 from api.core.db import db, transact
+from api.core.dispatchers import Drive
 from api.core.errors import Unavailable
 from api.core.journal import Journal
 from api.delivery import capture
@@ -58,8 +59,9 @@ class DispatchSettings:
 class Dispatcher:
     """One dispatcher of this process: run it in a thread of its own, or as the whole process."""
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: Flask, *, drive: Drive = Drive.THREAD) -> None:
         self._app = app
+        self._drive = drive
         self._settings: DispatchSettings = app.extensions["postroom.dispatch"]
         self._wake = threading.Event()
         self._circuit = Circuit(
@@ -82,13 +84,14 @@ class Dispatcher:
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Dispatch until `stopping()`, then let open transactions end within the grace time and give back the rest."""
-        self._run(lambda _idle: stopping())
+        self.run_until(lambda _idle: stopping())
 
     def run_until_idle(self, stopping: Callable[[], bool] = lambda: False) -> None:
         """Dispatch until nothing that may be sent now is due."""
-        self._run(lambda idle: idle or stopping())
+        self.run_until(lambda idle: idle or stopping())
 
-    def _run(self, ends: Callable[[bool], bool]) -> None:
+    def run_until(self, ends: Callable[[bool], bool]) -> None:
+        """Dispatch until `ends(idle)`; it is asked after each turn, and told whether there is nothing to do now."""
         house = self._enlist(ends)
         if house is None:
             return
@@ -115,7 +118,8 @@ class Dispatcher:
         while not ends(False):
             try:
                 with self._app.app_context():
-                    house = House(transact(dispatchers.register, durable=False), self._circuit, self._settings.journals)
+                    me = transact(partial(dispatchers.register, drive=self._drive), durable=False)
+                    house = House(me, self._circuit, self._settings.journals, drive=self._drive)
                     house.move_in()
                 self.trouble = None
             except _TROUBLE as error:

@@ -25,7 +25,8 @@ def test_a_rate_is_read_as_it_is_written(text, rate):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0/minute", "-1/minute", "5", "5/", "/minute", "5/week", "5 / minute", "1.5/minute", "5/Minute", "٥/hour"]
+    "text",
+    ["", "0/minute", "-1/minute", "5", "5/", "/minute", "5/week", "5 / minute", "1.5/minute", "5/Minute", "٥/hour"],
 )
 def test_what_is_no_rate_is_refused_in_a_sentence(text):
     with pytest.raises(ValueError, match="it must be like 6000/minute"):
