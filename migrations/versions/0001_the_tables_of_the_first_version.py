@@ -255,8 +255,8 @@ def upgrade() -> None:
             "ix_deliveries_holder",
             ["holder"],
             unique=False,
-            sqlite_where=sa.text("finished_at IS NULL"),
-            postgresql_where=sa.text("finished_at IS NULL"),
+            sqlite_where=sa.text("holder IS NOT NULL"),
+            postgresql_where=sa.text("holder IS NOT NULL"),
         )
         batch_op.create_index(batch_op.f("ix_deliveries_notification_id"), ["notification_id"], unique=False)
         batch_op.create_index("ix_deliveries_recipient", ["recipient_key", "notification_id"], unique=False)
@@ -308,8 +308,8 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_deliveries_notification_id"))
         batch_op.drop_index(
             "ix_deliveries_holder",
-            sqlite_where=sa.text("finished_at IS NULL"),
-            postgresql_where=sa.text("finished_at IS NULL"),
+            sqlite_where=sa.text("holder IS NOT NULL"),
+            postgresql_where=sa.text("holder IS NOT NULL"),
         )
         batch_op.drop_index(
             "ix_deliveries_expiry",
