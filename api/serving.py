@@ -19,11 +19,12 @@ from granian.log import LogLevels
 from granian.server import Server
 from granian.server.common import AbstractServer
 
-#: Requests that one worker answers at once, in threads that are started as they are needed. A client that sends its
-#: body slowly holds one for as long as that takes, so there must be more of them than processors would ask for.
-THREADS = 256
 #: Open connections of one worker, idle ones included; below the 1024 files that a process may usually have open.
 CONNECTIONS = 768
+#: Requests that one worker has in hand at once, in threads that are started as they are needed and end when they are
+#: not. A client that sends its body slowly, waits for a change or follows events holds one all the while; with one for
+#: each connection no number of them keeps the others from being answered.
+THREADS = CONNECTIONS
 #: Seconds that a worker has beyond the grace time, to cut connections and to sign off, before it is killed.
 MARGIN = 10.0
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -117,6 +118,7 @@ def _start_worker(load: Load, parent: int, grace: float, announce: Callable[[], 
     configure_logging()
     threading.Thread(target=_follow, args=(parent, grace), name="follow", daemon=True).start()
     app = load()
+    _heed_sigterm(app.extensions["postroom.drain"])
     if announce is not None:
         threading.Thread(target=announce, name="announce", daemon=True).start()
     return app
@@ -129,6 +131,25 @@ def _follow(parent: int, grace: float) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(grace + MARGIN)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _heed_sigterm(drain: Callable[[], None]) -> None:
+    """Call `drain` when SIGTERM comes, whoever handles it.
+
+    Granian's worker puts its own handler in the place of ours, and then waits for every answer under way: who waits
+    for a change has to be told. What Python handles at all, it also writes into the file that is set here.
+    """
+    reading, writing = socket.socketpair()
+    writing.setblocking(False)
+    signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+
+    def listen() -> None:
+        with writing:
+            while came := reading.recv(1):
+                if came[0] == signal.SIGTERM:
+                    drain()
+
+    threading.Thread(target=listen, name="sigterm", daemon=True).start()
 
 
 def _when_ready(host: str, port: int, ready: Callable[[], None]) -> None:

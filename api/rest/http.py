@@ -12,6 +12,7 @@ from api.rest import (
     auth,
     batches,
     docs,
+    events,  # noqa: F401 -- as those of lifecycle
     headers,
     health,
     hosts,
