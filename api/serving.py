@@ -19,6 +19,8 @@ from granian.log import LogLevels
 from granian.server import Server
 from granian.server.common import AbstractServer
 
+from api import laggards, sigterm
+
 #: Open connections of one worker, idle ones included; below the 1024 files that a process may usually have open.
 CONNECTIONS = 768
 #: Requests that one worker has in hand at once, in threads that are started as they are needed and end when they are
@@ -78,7 +80,7 @@ def serve(
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     on_hangup = signal.SIG_IGN if ignored else server.signal_handler_interrupt
     server.on_startup(lambda: signal.signal(signal.SIGHUP, on_hangup))
-    start = partial(_start_worker, load, os.getpid(), grace, ready and partial(_when_ready, host, port, ready))
+    start = partial(_start_worker, load, os.getpid(), port, grace, ready and partial(_when_ready, host, port, ready))
     try:
         server.serve(target_loader=start, wrap_loader=False)
     except SystemExit:
@@ -110,7 +112,7 @@ def _server(host: str, port: int, workers: int, *, kill_after: int) -> AbstractS
     return server
 
 
-def _start_worker(load: Load, parent: int, grace: float, announce: Callable[[], None] | None) -> Flask:
+def _start_worker(load: Load, parent: int, port: int, grace: float, announce: Callable[[], None] | None) -> Flask:
     # Ctrl-C reaches every process of the terminal: the parent alone acts on it, and ends the workers in order.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     # Until granian has set its own, the parent's handler is in force here and would swallow the signal.
@@ -118,7 +120,8 @@ def _start_worker(load: Load, parent: int, grace: float, announce: Callable[[], 
     configure_logging()
     threading.Thread(target=_follow, args=(parent, grace), name="follow", daemon=True).start()
     app = load()
-    _heed_sigterm(app.extensions["postroom.drain"])
+    sigterm.heed(app.extensions["postroom.drain"])
+    laggards.start(port)
     if announce is not None:
         threading.Thread(target=announce, name="announce", daemon=True).start()
     return app
@@ -131,25 +134,6 @@ def _follow(parent: int, grace: float) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(grace + MARGIN)
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _heed_sigterm(drain: Callable[[], None]) -> None:
-    """Call `drain` when SIGTERM comes, whoever handles it.
-
-    Granian's worker puts its own handler in the place of ours, and then waits for every answer under way: who waits
-    for a change has to be told. What Python handles at all, it also writes into the file that is set here.
-    """
-    reading, writing = socket.socketpair()
-    writing.setblocking(False)
-    signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
-
-    def listen() -> None:
-        with writing:
-            while came := reading.recv(1):
-                if came[0] == signal.SIGTERM:
-                    drain()
-
-    threading.Thread(target=listen, name="sigterm", daemon=True).start()
 
 
 def _when_ready(host: str, port: int, ready: Callable[[], None]) -> None:
