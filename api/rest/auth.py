@@ -8,7 +8,7 @@ from flask import Flask, Response, current_app, g, request
 from api.core import keys, tokens
 from api.core.errors import NotAllowed
 from api.core.models import ApiKey
-from api.rest import problems
+from api.rest import problems, throttle
 from schemas.vocabulary import Scope
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -29,9 +29,11 @@ def configure(app: Flask, *, preflight: bool) -> None:
             return None
         key = _token_holder() if _is_opened_by_token() else keys.authenticate(_secret())
         if key is None:
+            throttle.note_stranger()
             # One answer for a missing, malformed, unknown and revoked key.
             return problems.respond(401, headers={"WWW-Authenticate": 'Bearer realm="postroom"'})
         g.key = key
+        throttle.note(key)
         _check_scope(key)
         return None
 

@@ -11,9 +11,6 @@ from typing import Any
 from flask import Flask
 
 from api.rest import problems
-from schemas.addresses import Mailboxes, Recipients, Sender
-from schemas.attachments import LONGEST_LIST, Attachments
-from schemas.base import Word
 
 _DESCRIPTION = """\
 Postroom accepts mail, keeps it in a durable outbox until a relay has taken it, and tells what the relay said.
@@ -113,13 +110,6 @@ _CONDITIONS: Mapping[str, dict[str, Any]] = {
         "example": "order-7-shipped",
     },
 }
-#: A user as a recipient.
-_REGISTERED: dict[str, Any] = {
-    "type": "object",
-    "properties": {"user_id": {"type": "string", "format": "uuid", "description": "A registered user."}},
-    "required": ["user_id"],
-    "additionalProperties": False,
-}
 #: The parameters in paths, which flask-smorest finds in the routes.
 _PATHS: Mapping[str, dict[str, Any]] = {
     "user_id": {"description": "A user's id."},
@@ -141,12 +131,6 @@ _OPERATION_ORDER = (
     "requestBody",
     "responses",
 )
-
-
-def configure(api: Any) -> None:
-    """Teach flask-smorest the fields it does not know, and the schema of a problem."""
-    api.ma_plugin.map_to_openapi_type(Word, "string", None)
-    api.ma_plugin.converter.add_attribute_function(_addresses2properties)
 
 
 def document(app: Flask) -> dict[str, Any]:
@@ -270,18 +254,3 @@ def _ref(kind: str, name: str) -> dict[str, str]:
 
 def _ordered(found: Mapping[str, Any], order: Iterable[str]) -> dict[str, Any]:
     return {name: found[name] for name in order if name in found} | dict(found)
-
-
-def _addresses2properties(_converter: Any, field: Any, ret: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
-    """Describe the fields that take an address in several forms."""
-    if isinstance(field, Attachments):
-        one = {"$ref": ret.pop("$ref")}
-        return {"anyOf": [one, {"type": "array", "items": one, "maxItems": LONGEST_LIST}]}
-    if not isinstance(field, Sender):
-        return {}
-    forms = [{"type": "string", "format": "email", "maxLength": 254}, {"$ref": ret.pop("$ref")}]
-    if isinstance(field, Recipients):
-        forms.append(_REGISTERED)
-    if isinstance(field, Mailboxes):
-        forms.append({"type": "array", "items": {"anyOf": list(forms)}, "maxItems": field.longest})
-    return {"anyOf": forms}
