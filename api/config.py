@@ -62,6 +62,7 @@ class Settings:
     retain_content_days: int = 30
     retain_metadata_days: int = 0
     idempotency_hours: float = 24.0
+    waiters: int = 128
     rate_limit: str = "6000/minute"
     recipient_limit: str = "60/hour"
     limit_store: str = "memory"
@@ -211,6 +212,8 @@ def _ranges(settings: Settings) -> str | None:
         # In days; 0 keeps everything.
         "POSTROOM_RETAIN_CONTENT_DAYS": (settings.retain_content_days, 0, 36_500),
         "POSTROOM_RETAIN_METADATA_DAYS": (settings.retain_metadata_days, 0, 36_500),
+        # A server's threads are its connections: the rest of them are for everybody else.
+        "POSTROOM_WAITERS": (settings.waiters, 0, 512),
         "MAIL_PORT": (settings.mail_port, 1, 65535),
     }
     for name, (value, least, most) in ranges.items():

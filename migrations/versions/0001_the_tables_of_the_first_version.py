@@ -104,6 +104,12 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_receipts_subject_id"), ["subject_id"], unique=False)
 
     op.create_table(
+        "secrets",
+        sa.Column("name", sa.String(length=32), nullable=False),
+        sa.Column("value", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_secrets")),
+    )
+    op.create_table(
         "transports",
         sa.Column("name", sa.String(length=32), nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
@@ -341,6 +347,7 @@ def downgrade() -> None:
 
     op.drop_table("users")
     op.drop_table("transports")
+    op.drop_table("secrets")
     with op.batch_alter_table("receipts", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_receipts_subject_id"))
         batch_op.drop_index(batch_op.f("ix_receipts_created_at"))
