@@ -25,7 +25,8 @@ def accept(*, key: ApiKey, ticket: Ticket | None = None, **message: Any) -> Noti
     Takes what `drafts.make` takes, with users as recipients too, and raises what that and `recipients.resolve` raise,
     TwinRunning if the ticket was used meanwhile, and Unavailable; then nothing is stored.
     """
-    draft = drafts.make(**recipients.resolve(message, mode=key.mode))
+    users = recipients.find([message], mode=key.mode)
+    draft = drafts.make(mode=key.mode, **recipients.resolve(message, users))
 
     def work(session: Session) -> None:
         receipts.reserve(session, ticket)
