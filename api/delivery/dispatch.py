@@ -15,12 +15,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api.core import clock, dispatchers, outbox, policy, settling, transports
-from api.core.claim import Claim, Settlement
+from api.core.claim import Claim, Hold, Settlement
 from api.core.db import db, transact
 from api.core.dispatchers import Drive
 from api.core.errors import Unavailable
 from api.core.journal import Journal
-from api.delivery import capture
+from api.delivery.capture import Capture
 from api.delivery.circuit import Circuit
 from api.delivery.crew import Crew
 from api.delivery.house import House
@@ -68,7 +68,8 @@ class Dispatcher:
             senders=self._settings.senders, first=self._settings.probe_first, longest=self._settings.probe_max
         )
         self._unsettled: list[Settlement] = []
-        self._returned: list[Claim] = []
+        self._returned: list[Hold] = []
+        self._capture = Capture()
         self._ahead = self._settings.senders * AHEAD
         self._more = False
         self._captured_at = float("-inf")
@@ -136,7 +137,7 @@ class Dispatcher:
                 self._store(crew)
                 house.keep(crew)
                 took = self._claim(house, crew)
-                busy = took or crew.open() > 0 or bool(self._unsettled) or self._circuit.is_probing()
+                busy = took or self._is_busy(crew)
                 pause = POLL_SECONDS if busy else self._until_due(house.me)
             self.trouble = None
         except _TROUBLE as error:
@@ -166,7 +167,7 @@ class Dispatcher:
     def _claim(self, house: House, crew: Crew) -> bool:
         """Claim what there is room for; tell whether anything was."""
         me = house.me
-        took = self._capture(me)
+        took = self._test(me)
         if house.doubted or not self._circuit.is_up():
             return took
         waiting = crew.waiting()
@@ -186,14 +187,18 @@ class Dispatcher:
         self._adapt(full=self._more, waiting=waiting)
         return took or bool(claims)
 
-    def _capture(self, me: UUID) -> bool:
+    def _test(self, me: UUID) -> bool:
         """Deliver test mail, unless that was looked for a moment ago."""
         now = time.monotonic()
         if now - self._captured_at < GATHER_SECONDS * 5:
             return False
-        took = capture.deliver(me)
+        took = self._capture.deliver(me)
         self._captured_at = float("-inf") if took else now
         return took
+
+    def _is_busy(self, crew: Crew) -> bool:
+        """Tell whether anything is under way."""
+        return crew.open() > 0 or self._capture.open() > 0 or bool(self._unsettled) or self._circuit.is_probing()
 
     def _room(self) -> int:
         """Return how many claims may be open: few while the relay is slow or has just come back."""
@@ -225,6 +230,7 @@ class Dispatcher:
     def _leave(self, house: House, crew: Crew) -> None:
         try:
             with self._app.app_context():
+                self._returned += self._capture.give_back()
                 self._store(crew)
                 house.move_out()
         except _TROUBLE:
