@@ -13,10 +13,12 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 #: Seconds between two octets of a slow sender, and octets of its body.
-_DRIP, _BODY = 0.2, 400
+_DRIP, _BODY = 0.1, 150
 #: One slow sender in so many drips its header instead of its body.
 _HEADERS = 4
 _WAIT = 20
+#: Seconds until somebody asks again who could not wait, as the answer's Retry-After says.
+_PAUSE = 2
 
 Turn = Callable[["Crowd"], Awaitable[None]]
 
@@ -93,6 +95,7 @@ async def wait_for_change(crowd: Crowd) -> None:
         found = await status(reader)
         held = "preference-applied" in (await reader.read()).decode().lower()
         crowd.answers[f"waiter: {found}{'' if held else ', at once'}"] += 1
+        await asyncio.sleep(0 if held else _PAUSE)
     finally:
         writer.close()
 

@@ -32,6 +32,8 @@ KINDS = ("POST", "GET")
 ALONE, AMONG = "alone", "in the crowd"
 #: Until when what the crowd waits for stays as it is.
 _FAR_OFF = timedelta(days=30)
+#: Seconds after which the places of a crowd that has gone are free.
+_LEAVING = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,11 @@ class Service:
     def connected(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
 
-    def ask(self, connection: http.client.HTTPConnection, path: str, body: object = None) -> tuple[int, bytes]:
+    def ask(
+        self, connection: http.client.HTTPConnection, path: str, body: object = None, *, method: str = "POST"
+    ) -> tuple[int, bytes]:
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
-        method, data = ("GET", None) if body is None else ("POST", json.dumps(body))
+        method, data = ("GET", None) if body is None else (method, json.dumps(body))
         connection.request(method, path, data, headers)
         answer = connection.getresponse()
         return answer.status, answer.read()
@@ -110,7 +114,8 @@ def crowded(service: Service, sizes: Sizes, directory: Path, answers: Counter[st
     message = {"to": "ann@recipient.example", "subject": "Later", "text": "Later.", "send_at": later}
     status, told = service.ask(service.connected(), "/v1/notifications", message)
     assert status == 202, told
-    arguments = (service.port, service.key, json.loads(told)["id"], sizes.slow, sizes.waiting, sizes.following)
+    waited_for = json.loads(told)["id"]
+    arguments = (service.port, service.key, waited_for, sizes.slow, sizes.waiting, sizes.following)
     with started(
         module("crowd", *arguments), log=directory / "crowd.log", stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as crowd:
@@ -118,6 +123,11 @@ def crowded(service: Service, sizes: Sizes, directory: Path, answers: Counter[st
         assert crowd.stdout.readline() == b"ready\n", (directory / "crowd.log").read_text()
         yield
         answers.update(json.loads(crowd.communicate(timeout=PATIENCE)[0]))
+    # Nobody is there any more to be answered; a change gives back the places that are still held for them.
+    path = f"/v1/notifications/{waited_for}"
+    status, told = service.ask(service.connected(), path, {"send_at": None}, method="PATCH")
+    assert status == 200, told
+    time.sleep(_LEAVING)
 
 
 def measured(service: Service, count: int, clients: int) -> dict[str, list[float]]:
