@@ -8,7 +8,7 @@ from flask import Flask, Response, current_app, g, request
 from api.core import keys
 from api.core.errors import NotAllowed
 from api.core.models import ApiKey
-from api.rest import problems
+from api.rest import browsers, problems
 from schemas.vocabulary import Scope
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -20,18 +20,18 @@ _PRIVATE = "/v1"
 _SCOPE = "postroom_scope"
 
 
-def configure(app: Flask, *, preflight: bool) -> None:
-    """Ask every request for its key; with `preflight`, browsers may ask what they may send without one."""
+def configure(app: Flask, *, preflight: Callable[[], bool]) -> None:
+    """Ask every request for its key; while `preflight` says so, browsers may ask what they may send without one."""
 
     def authenticate() -> Response | None:
-        if request.endpoint in PUBLIC or (preflight and request.method == "OPTIONS") or _is_nothing():
+        if request.endpoint in PUBLIC or (request.method == "OPTIONS" and preflight()) or _is_nothing():
             return None
         key = keys.authenticate(_secret())
         if key is None:
             # One answer for a missing, malformed, unknown and revoked key.
             return problems.respond(401, headers={"WWW-Authenticate": 'Bearer realm="postroom"'})
         g.key = key
-        _check_scope(key)
+        (browsers.check if key.is_browser else _check_scope)(key)
         return None
 
     app.before_request(authenticate)

@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException
 from api.rest import (
     auth,
     batches,
+    browsers,
     docs,
     headers,
     health,
@@ -65,9 +66,8 @@ def configure(app: Flask, *, public_url: str, dispatch: str, origins: Collection
     problems.configure(app)
     headers.configure(app)
     hosts.configure(app, app.config["POSTROOM_HOSTS"])
-    auth.configure(app, preflight=bool(origins))
-    if origins:
-        headers.allow_origins(app, origins)
+    auth.configure(app, preflight=browsers.any_preflight(origins))
+    headers.allow_origins(app, browsers.readable(origins))
     api = Api(app)
     openapi.configure(api)
     for room in (users, notifications, recipients, batches, templates, inbox, keys, transports, health):

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from flask import g
 
-from api.core import clock, notifications, search
-from api.core.errors import Invalid, NotAllowed
+from api.core import browsers, clock, notifications, search
+from api.core.errors import FieldError, Invalid, NotAllowed
 from api.core.models import Delivery, Notification
 from api.core.receipts import Ticket
 from api.rest import examples, links, mailboxes, pointers, preconditions
@@ -18,6 +18,8 @@ blp = Blueprint("notifications", __name__, url_prefix="/v1/notifications", descr
 
 #: Seconds until it is worth asking again: while something is under way, and at most.
 SHORTEST_WAIT, LONGEST_WAIT = 2, 60
+#: Stands where a browser is not told an address.
+HIDDEN = "[hidden]"
 
 
 @blp.operation("POST", "", id="send_notification", scope=Scope.NOTIFICATIONS_WRITE)
@@ -113,12 +115,31 @@ def _wait(notification: Notification) -> dict[str, str]:
 
 
 def _queued(notification: Notification) -> tuple[dict[str, Any], int, dict[str, str]]:
-    return shown(notification), 202, followed(notification)
+    body = shown(notification)
+    if _hides_recipient():
+        body["deliveries"] = [{**one, "recipient": HIDDEN} for one in body["deliveries"]]
+    return body, 202, followed(notification)
+
+
+def _hides_recipient() -> bool:
+    """Tell whether a browser wrote to a user by an id: then the address is nothing to tell it."""
+    given = g.body.get("to", ())
+    to = given if isinstance(given, list) else [given]
+    return g.key.is_browser and any(isinstance(one, dict) and "user_id" in one for one in to)
+
+
+def _refuse_token() -> None:
+    """Raise NotAllowed for a token that would show the recipient's address to a browser that does not know it."""
+    if g.body.get("status_token") and _hides_recipient():
+        detail = "The status of mail to a user's id is not for browsers: it names the user's address."
+        raise NotAllowed(detail, errors=[FieldError("/status_token", detail, "not_allowed")])
 
 
 def _accepted(body: dict[str, Any], ticket: Ticket | None) -> Notification:
     message = mailboxes.loaded(body)
     try:
+        browsers.check_message(message, key=g.key)
+        _refuse_token()
         return notifications.accept(key=g.key, ticket=ticket, **message)
     except (Invalid, NotAllowed) as error:
         error.errors = tuple(pointers.within(g.body, one) for one in error.errors)
