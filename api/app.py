@@ -7,7 +7,7 @@ from flask import Flask
 from sqlalchemy.engine import make_url
 
 from api import config, paths, shell
-from api.core import addresses, db, migrations, retry, simulator, uploads
+from api.core import addresses, backlog, db, leases, migrations, quotas, rates, retry, simulator, uploads
 from api.core.claim import Address
 from api.core.policy import Policy
 from api.core.rendering import Library
@@ -48,7 +48,16 @@ def create_app(settings: config.Settings | None = None, *, reload: bool = False)
     db.configure(app)
     migrations.configure(app, paths.share("migrations"))
     mail.init_app(app)
-    http.configure(app, public_url=settings.public_url, dispatch=settings.dispatch, origins=settings.cors_origins)
+    quotas.configure(app, leases.Database() if settings.limit_store == "database" else quotas.Memory())
+    backlog.configure(app, None if settings.max_queue == "off" else int(settings.max_queue))
+    http.configure(
+        app,
+        public_url=settings.public_url,
+        dispatch=settings.dispatch,
+        origins=settings.cors_origins,
+        rate=rates.parse(settings.rate_limit),
+        browser_rate=rates.parse(settings.browser_rate_limit),
+    )
     app.shell_context_processor(shell.names)
     return app
 
@@ -97,6 +106,7 @@ def _policy(settings: config.Settings, *, reload: bool) -> Policy:
         retain_content=_days(settings.retain_content_days),
         retain_metadata=_days(settings.retain_metadata_days),
         receipts_kept=timedelta(hours=settings.idempotency_hours),
+        recipient_rate=rates.parse(settings.recipient_limit),
     )
 
 

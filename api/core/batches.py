@@ -1,8 +1,9 @@
 """Batches: many personalised messages, accepted in one transaction and followed together."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +11,7 @@ import uuid6
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from api.core import clock, drafts, notifications, outbox, policy, receipts, recipients
+from api.core import backlog, clock, drafts, frequency, notifications, outbox, policy, receipts, recipients
 from api.core.claim import Content
 from api.core.db import Base, Instant, db, transact, word
 from api.core.drafts import Draft
@@ -84,11 +85,13 @@ def accept(
     """Accept the messages, each with what it shares with all: its `data` is laid over theirs, the rest replaces it.
 
     Messages and `shared` hold what `drafts.make` takes. With `partly` wrong messages are left out, as long as one
-    is right. Raises Invalid with the errors of every wrong message, NotAllowed, TwinRunning, Unavailable; then
-    nothing is stored.
+    is right. Raises Invalid with the errors of every wrong message, NotAllowed, TwinRunning, TooMany, QueueFull,
+    Unavailable; then nothing is stored.
     """
+    backlog.current().check()
     _check_template(shared.get("template"))
-    made = _made(messages, shared, key.mode)
+    users = recipients.find((one for one in messages if not isinstance(one, Refused)), mode=key.mode)
+    made = _made(messages, shared, users, key.mode)
     wrong = {index: one.errors for index, one in enumerate(made) if isinstance(one, Refused)}
     if wrong and (not partly or len(wrong) == len(made)):
         raise Invalid(f"{len(wrong)} of the {len(made)} messages are wrong.", errors=_all_indexes_first(wrong))
@@ -101,14 +104,24 @@ def accept(
     counts = dict.fromkeys(DeliveryStatus, 0) | {DeliveryStatus.QUEUED: sum(len(one.recipients) for one in queued)}
     standing = Standing(batch, counts, items)
 
-    def work(session: Session) -> None:
+    def pointed(refused: Mapping[str, FieldError]) -> Sequence[FieldError]:
+        resolved = {
+            f"/messages/{index}": recipients.resolve(message, users)
+            for index, (message, one) in enumerate(zip(messages, made, strict=True))
+            if isinstance(message, Mapping) and isinstance(one, Draft)
+        }
+        return frequency.within(resolved)(refused)
+
+    def work(session: Session, count: Callable[[Session], None]) -> None:
         receipts.reserve(session, ticket)
+        count(session)
         values = {"id": batch.id, "mode": batch.mode, "created_at": batch.created_at, "total": batch.total}
         session.execute(insert(Batch), [values])
         notifications.store(session, queued, mode=key.mode, batch_id=batch.id)
         receipts.fill(session, ticket, lambda: standing, subject=batch.id)
 
-    transact(work)
+    with frequency.counted(key, queued, pointed) as count:
+        transact(partial(work, count=count))
     notifications.nudge()
     return standing
 
@@ -157,10 +170,12 @@ def _check_template(name: str | None) -> None:
 
 
 def _made(
-    messages: Sequence[Mapping[str, Any] | Refused], shared: Mapping[str, Any], mode: Mode
+    messages: Sequence[Mapping[str, Any] | Refused],
+    shared: Mapping[str, Any],
+    users: Mapping[UUID, User],
+    mode: Mode,
 ) -> list[Draft | Refused]:
     made: list[Draft | Refused] = []
-    users = recipients.find((one for one in messages if not isinstance(one, Refused)), mode=mode)
     room = MAX_CONTENT
     for index, message in enumerate(messages):
         one = message if isinstance(message, Refused) else _draft(message, shared, users, mode)

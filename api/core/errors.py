@@ -12,7 +12,9 @@ PostroomError
 ├── Invalid               fields that are wrong, each with a pointer
 │   ├── MissingVariables  the data lacks what the template uses
 │   └── BadTemplate       the template itself cannot be rendered
+├── TooMany               more than the rate allows; try again later
 └── Unavailable           cannot be stored or answered now; try again later
+    └── QueueFull         so much waits that nothing more is accepted
 """
 
 from collections.abc import Iterable
@@ -99,3 +101,15 @@ class Unavailable(PostroomError):
     def __init__(self, detail: str | None = None, *, retry_after: int = 5) -> None:
         self.retry_after = retry_after
         super().__init__(detail)
+
+
+class TooMany(PostroomError):
+    """That is more than the rate allows."""
+
+    def __init__(self, detail: str | None = None, *, errors: Iterable[FieldError] = (), retry_after: int = 1) -> None:
+        self.retry_after = retry_after
+        super().__init__(detail, errors=errors)
+
+
+class QueueFull(Unavailable):
+    """Too much mail waits to be sent: nothing more is accepted for now."""

@@ -14,6 +14,8 @@ from schemas.vocabulary import DeliveryStatus, Mode, NotificationStatus, Outcome
 #: An open delivery has no end yet. Spelled as IS NULL, because SQLite uses a partial index only for a
 #: condition that it can prove without knowing the bound parameters.
 _OPEN = text("finished_at IS NULL")
+#: The id of the key that the operator's own shell and command line act by.
+OPERATOR = UUID(int=0)
 
 
 class ApiKey(Base):
@@ -39,6 +41,11 @@ class ApiKey(Base):
     def is_browser(self) -> bool:
         """Whether it stands in pages for everybody to read."""
         return self.origins is not None
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether it is the one that stands in no table (see `core.keys.operator`)."""
+        return self.id == OPERATOR
 
 
 class User(Base):

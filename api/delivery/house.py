@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from api.core import clock, dispatchers, erasure, journal, outbox, policy, receipts, retention, transports
+from api.core import clock, dispatchers, erasure, journal, ledger, outbox, policy, receipts, retention, transports
 from api.core.db import db, transact
 from api.core.models import Dispatcher
 from api.delivery.circuit import Circuit, View
@@ -67,6 +67,8 @@ class House:
             transact(partial(outbox.unstick, names=NAMES, schedule=rules.schedule, lease=rules.lease), durable=False)
             # In turns of bounded length, so that no accept waits long behind one.
             while transact(partial(receipts.purge, kept=rules.receipts_kept), durable=False) == receipts.PURGE_LIMIT:
+                pass
+            while transact(ledger.purge, durable=False) == ledger.PURGE_LIMIT:
                 pass
             self._retention.enforce()
             self._swept = now

@@ -8,7 +8,7 @@ from flask import Flask, Response, current_app, g, request
 from api.core import keys
 from api.core.errors import NotAllowed
 from api.core.models import ApiKey
-from api.rest import browsers, problems
+from api.rest import browsers, problems, throttle
 from schemas.vocabulary import Scope
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -28,10 +28,15 @@ def configure(app: Flask, *, preflight: Callable[[], bool]) -> None:
             return None
         key = keys.authenticate(_secret())
         if key is None:
+            throttle.note_stranger()
             # One answer for a missing, malformed, unknown and revoked key.
             return problems.respond(401, headers={"WWW-Authenticate": 'Bearer realm="postroom"'})
         g.key = key
-        (browsers.check if key.is_browser else _check_scope)(key)
+        if key.is_browser:
+            browsers.check(key)
+        throttle.note(key)
+        if not key.is_browser:
+            _check_scope(key)
         return None
 
     app.before_request(authenticate)

@@ -7,17 +7,20 @@ from flask import g, request
 from api.core import keys
 from api.core.errors import NotAllowed
 from api.core.models import ApiKey
+from api.rest import throttle
 
 #: What a browser key may be used for. What exactly it may send, `core.browsers` says.
 ENDPOINTS = frozenset({"users.register", "notifications.send"})
 
 
 def check(key: ApiKey) -> None:
-    """Raise NotAllowed if a browser key comes from elsewhere, or for something else."""
+    """Raise NotAllowed if a browser key comes from elsewhere or for something else, TooMany if it comes too often."""
     if request.headers.get("Origin") not in (key.origins or ()):
+        throttle.note_stranger()  # or anybody could use up what the key may do
         raise NotAllowed("This key is for pages of other origins.")
     if request.endpoint not in ENDPOINTS:
         raise NotAllowed("A browser key registers users and sends its templates, nothing else.")
+    throttle.note_browser(key)
 
 
 def readable(configured: Collection[str]) -> Callable[[], bool]:

@@ -8,6 +8,7 @@ import flask_smorest
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
+from api.core.rates import Rate
 from api.rest import (
     auth,
     batches,
@@ -26,6 +27,7 @@ from api.rest import (
     readiness,
     recipients,
     templates,
+    throttle,
     transports,
     users,
 )
@@ -56,7 +58,15 @@ def config(*, public_url: str, trusted_hosts: Collection[str]) -> dict[str, Any]
     }
 
 
-def configure(app: Flask, *, public_url: str, dispatch: str, origins: Collection[str]) -> None:
+def configure(
+    app: Flask,
+    *,
+    public_url: str,
+    dispatch: str,
+    origins: Collection[str],
+    rate: Rate | None = None,
+    browser_rate: Rate | None = None,
+) -> None:
     """Register the routes and everything that stands before and behind them."""
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's own provider has it
     # A redirect to the same path with a slash would go to whatever host the request names.
@@ -66,6 +76,7 @@ def configure(app: Flask, *, public_url: str, dispatch: str, origins: Collection
     problems.configure(app)
     headers.configure(app)
     hosts.configure(app, app.config["POSTROOM_HOSTS"])
+    throttle.configure(app, rate, browsers=browser_rate)
     auth.configure(app, preflight=browsers.any_preflight(origins))
     headers.allow_origins(app, browsers.readable(origins))
     api = Api(app)

@@ -76,6 +76,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_dispatchers")),
     )
     op.create_table(
+        "quotas",
+        sa.Column("subject", sa.String(length=32), nullable=False),
+        sa.Column("log", sa.LargeBinary(), nullable=False),
+        sa.Column("ends_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("subject", name=op.f("pk_quotas")),
+    )
+    with op.batch_alter_table("quotas", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_quotas_ends_at"), ["ends_at"], unique=False)
+
+    op.create_table(
         "receipts",
         sa.Column("key_id", sa.Uuid(), nullable=False),
         sa.Column("route", sa.String(length=32), nullable=False),
@@ -340,6 +350,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_receipts_created_at"))
 
     op.drop_table("receipts")
+    with op.batch_alter_table("quotas", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_quotas_ends_at"))
+
+    op.drop_table("quotas")
     op.drop_table("dispatchers")
     with op.batch_alter_table("captures", schema=None) as batch_op:
         batch_op.drop_index("ix_captures_mode_id")
