@@ -64,6 +64,7 @@ class Settings:
     waiters: int = 128
     rate_limit: str = "6000/minute"
     recipient_limit: str = "60/hour"
+    browser_rate_limit: str = "10/minute"
     limit_store: str = "memory"
     max_queue: str = "1000000"
     mail_server: str = "localhost"
@@ -226,7 +227,7 @@ def _receipts(settings: Settings) -> str | None:
 
 
 def _limits(settings: Settings) -> str | None:
-    for name in ("POSTROOM_RATE_LIMIT", "POSTROOM_RECIPIENT_LIMIT"):
+    for name in ("POSTROOM_RATE_LIMIT", "POSTROOM_RECIPIENT_LIMIT", "POSTROOM_BROWSER_RATE_LIMIT"):
         try:
             rates.parse(getattr(settings, name.removeprefix("POSTROOM_").lower()))
         except ValueError as error:
