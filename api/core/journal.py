@@ -126,15 +126,26 @@ def left_behind(path: Path) -> Iterator[Replay | None]:
         yield None
         return
     try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _is_abandoned(file, path):
             yield None
             return
         yield read(path)
         path.unlink(missing_ok=True)
     finally:
         os.close(file)
+
+
+def _is_abandoned(file: int, path: Path) -> bool:
+    """Tell whether nobody writes to a journal, and lock it then.
+
+    Between the opening and the locking its owner may have put a new file in this one's place, and so let go of it: who
+    does that is alive.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return path.stat().st_ino == os.fstat(file).st_ino
+    except OSError:  # locked, or gone: used up by somebody else a moment ago
+        return False
 
 
 def _open(path: Path) -> int:
