@@ -56,21 +56,21 @@ class Journal:
 
     def write(self, settled: Settlement | None, begun: Hold | None) -> None:
         """Note that one attempt is over and that another enters DATA. Raises Unavailable if it cannot be written."""
-        lines = b""
+        # Out of the lock: what others wait for is short.
+        lines = end = b"" if settled is None else _settled(settled)
+        if begun is not None:
+            start = f'{{"begun": ["{begun.delivery_id.hex}", "{begun.token.hex}"]}}\n'.encode()
+            lines = end + start
         with self._lock:
             if settled is not None:
-                lines = _settled(settled)
-                self._note(settled.hold.delivery_id.int, lines)
-            if begun is not None:
-                line = f'{{"begun": ["{begun.delivery_id.hex}", "{begun.token.hex}"]}}\n'.encode()
-                lines += line
+                self._note(settled.hold.delivery_id.int, end)
             try:
                 _append(self._file, lines)
             except OSError as error:
                 raise Unavailable("The dispatcher's journal cannot be written.") from error
             self._size += len(lines)
             if begun is not None:
-                self._begun[begun.delivery_id.int] = line
+                self._begun[begun.delivery_id.int] = start
 
     def forget(self, deliveries: Iterable[UUID]) -> None:
         """Leave out of the next file what the table knows now."""
