@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Table, bindparam, delete, func, select
 from sqlalchemy.orm import Session
 
-from api.core import attachments, claim
+from api.core import attachments, claim, transports
 from api.core.driver import Statement, codec, each, instant_of, listed, raw, uuid_of
 from api.core.models import Content, Delivery, Notification
 
@@ -96,8 +96,13 @@ def purge(session: Session, notification_ids: Collection[UUID]) -> None:
 
 
 def _in_memory(session: Session, holder: UUID, *, but: UUID) -> int:
-    """Return how many bytes of files the holder has claimed, but for one claim's."""
-    held = select(Delivery.notification_id).where(Delivery.holder == holder, Delivery.token != but)
+    """Return how many bytes of files the holder has claimed for the relay, but for one claim's.
+
+    Those of test mail are let go of in the transaction that claims it.
+    """
+    held = select(Delivery.notification_id).where(
+        Delivery.holder == holder, Delivery.token != but, Delivery.transport != transports.CAPTURE
+    )
     return session.scalar(select(func.sum(Content.attached)).where(Content.notification_id.in_(held))) or 0
 
 

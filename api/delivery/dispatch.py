@@ -15,12 +15,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api.core import clock, dispatchers, exchange, outbox, policy, transports
-from api.core.claim import Claim, Settlement
+from api.core.claim import Hold, Settlement
 from api.core.db import db, transact
+from api.core.dispatchers import Drive
 from api.core.errors import Unavailable
 from api.core.exchange import Wanted
 from api.core.journal import Journal
-from api.delivery import capture
+from api.delivery.capture import Capture
 from api.delivery.circuit import Circuit
 from api.delivery.crew import Crew
 from api.delivery.house import House
@@ -59,15 +60,17 @@ class DispatchSettings:
 class Dispatcher:
     """One dispatcher of this process: run it in a thread of its own, or as the whole process."""
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: Flask, *, drive: Drive = Drive.THREAD) -> None:
         self._app = app
+        self._drive = drive
         self._settings: DispatchSettings = app.extensions["postroom.dispatch"]
         self._wake = threading.Event()
         self._circuit = Circuit(
             senders=self._settings.senders, first=self._settings.probe_first, longest=self._settings.probe_max
         )
         self._unsettled: list[Settlement] = []
-        self._returned: list[Claim] = []
+        self._returned: list[Hold] = []
+        self._capture = Capture()
         self._ahead = self._settings.senders * AHEAD
         self._more = False
         self._captured_at = float("-inf")
@@ -83,13 +86,14 @@ class Dispatcher:
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Dispatch until `stopping()`, then let open transactions end within the grace time and give back the rest."""
-        self._run(lambda _idle: stopping())
+        self.run_until(lambda _idle: stopping())
 
     def run_until_idle(self, stopping: Callable[[], bool] = lambda: False) -> None:
         """Dispatch until nothing that may be sent now is due."""
-        self._run(lambda idle: idle or stopping())
+        self.run_until(lambda idle: idle or stopping())
 
-    def _run(self, ends: Callable[[bool], bool]) -> None:
+    def run_until(self, ends: Callable[[bool], bool]) -> None:
+        """Dispatch until `ends(idle)`; it is asked after each turn, and told whether there is nothing to do now."""
         house = self._enlist(ends)
         if house is None:
             return
@@ -116,7 +120,8 @@ class Dispatcher:
         while not ends(False):
             try:
                 with self._app.app_context():
-                    house = House(transact(dispatchers.register, durable=False), self._circuit, self._settings.journals)
+                    me = transact(partial(dispatchers.register, drive=self._drive), durable=False)
+                    house = House(me, self._circuit, self._settings.journals, drive=self._drive)
                     house.move_in()
                 self.trouble = None
             except _TROUBLE as error:
@@ -131,9 +136,9 @@ class Dispatcher:
         try:
             with self._app.app_context():
                 house.keep(crew)
-                took = self._capture(house.me)
+                took = self._test(house.me)
                 took = self._exchange(crew, self._wanted(house, crew)) or took
-                busy = took or crew.open() > 0 or bool(self._unsettled) or self._circuit.is_probing()
+                busy = took or self._is_busy(crew)
                 pause = POLL_SECONDS if busy else self._until_due(house.me)
             self.trouble = None
         except _TROUBLE as error:
@@ -151,7 +156,9 @@ class Dispatcher:
         self._unsettled += settlements
         self._returned += returned
         waiting = crew.waiting()
-        crew.resize(self._sizing.observe(done=len(settlements), waiting=waiting, now=time.monotonic()))
+        now, used = time.monotonic(), time.process_time()
+        # A queue that is empty for a moment is not the end of the backlog.
+        crew.resize(self._sizing.observe(done=len(settlements), waiting=waiting or self._more, now=now, used=used))
         if not self._unsettled and not self._returned and not self._is_worth(wanted):
             return False
         late, claims = transact(
@@ -192,14 +199,18 @@ class Dispatcher:
         # A read tells for less than a writing transaction.
         return outbox.is_due(db.session(), transports=[wanted.transport], holder=wanted.holder)
 
-    def _capture(self, me: UUID) -> bool:
+    def _test(self, me: UUID) -> bool:
         """Deliver test mail, unless that was looked for a moment ago."""
         now = time.monotonic()
         if now - self._captured_at < GATHER_SECONDS * 5:
             return False
-        took = capture.deliver(me)
+        took = self._capture.deliver(me)
         self._captured_at = float("-inf") if took else now
         return took
+
+    def _is_busy(self, crew: Crew) -> bool:
+        """Tell whether anything is under way."""
+        return crew.open() > 0 or self._capture.open() > 0 or bool(self._unsettled) or self._circuit.is_probing()
 
     def _room(self) -> int:
         """Return how many claims may be open: few while the relay is slow or has just come back."""
@@ -231,6 +242,7 @@ class Dispatcher:
     def _leave(self, house: House, crew: Crew) -> None:
         try:
             with self._app.app_context():
+                self._returned += self._capture.give_back()
                 self._exchange(crew, None)
                 house.move_out()
         except _TROUBLE:
