@@ -63,7 +63,7 @@ class Settings:
     rate_limit: str = "6000/minute"
     recipient_limit: str = "60/hour"
     limit_store: str = "memory"
-    max_queue: str = "1000000"
+    max_queue: str = "2000000"
     mail_server: str = "localhost"
     mail_port: int = 25
     mail_use_tls: bool = False

@@ -13,6 +13,7 @@ from api.rest import (
     auth,
     batches,
     docs,
+    fields,
     headers,
     health,
     hosts,
@@ -74,7 +75,7 @@ def configure(
     if origins:
         headers.allow_origins(app, origins)
     api = Api(app)
-    openapi.configure(api)
+    fields.configure(api)
     for room in (users, notifications, recipients, batches, templates, inbox, keys, transports, health):
         api.register_blueprint(room.blp)
     app.register_blueprint(docs.blp)

@@ -6,7 +6,7 @@ from uuid import UUID
 from flask import g
 
 from api.core import clock, notifications, search
-from api.core.errors import Invalid, NotAllowed
+from api.core.errors import Invalid, NotAllowed, TooMany
 from api.core.models import Delivery, Notification
 from api.core.receipts import Ticket
 from api.rest import examples, links, mailboxes, pointers, preconditions
@@ -120,6 +120,6 @@ def _accepted(body: dict[str, Any], ticket: Ticket | None) -> Notification:
     message = mailboxes.loaded(body)
     try:
         return notifications.accept(key=g.key, ticket=ticket, **message)
-    except (Invalid, NotAllowed) as error:
+    except (Invalid, NotAllowed, TooMany) as error:
         error.errors = tuple(pointers.within(g.body, one) for one in error.errors)
         raise

@@ -10,10 +10,7 @@ from typing import Any
 
 from flask import Flask
 
-from api.rest import problems
-from schemas.addresses import Mailboxes, Recipients, Sender
-from schemas.attachments import LONGEST_LIST, Attachments
-from schemas.base import Word
+from api.rest import fields, journeys, problems
 
 _DESCRIPTION = """\
 Postroom accepts mail, keeps it in a durable outbox until a relay has taken it, and tells what the relay said.
@@ -25,6 +22,8 @@ Postroom accepts mail, keeps it in a durable outbox until a relay has taken it, 
 - Answers may gain fields: ignore those you don't know.
 - Errors are problems (RFC 9457). Each wrong field is named in `errors` with a pointer, a sentence and a code.
 - Every answer carries `X-Request-Id`: yours, if you sent one of 1 to 128 letters, digits, `.`, `_` and `-`.
+- A key may make so many requests in so long, and every answer tells how many are left (`RateLimit`). What is more is
+  answered 429, and so is mail to a recipient who has had enough; `Retry-After` has the seconds to wait.
 - Lists are newest first. The `next` of a page, given as `after`, leads to the one behind it, as does the `Link` header.
 - Times are RFC 3339 in UTC, ids are UUIDs in the order of time."""
 
@@ -60,19 +59,34 @@ _ERRORS: Mapping[int, tuple[str, dict[str, Any]]] = {
             "errors": [{"pointer": "/to/0/email", "detail": "This field is required.", "code": "required"}],
         },
     ),
+    429: (
+        "TooManyRequests",
+        {
+            "detail": "Some recipients have had as much mail as they may get.",
+            "errors": [
+                {"pointer": "/to/0", "detail": "May be written to 60 times in 3600 seconds.", "code": "rate_limited"}
+            ],
+        },
+    ),
     428: ("PreconditionRequired", {"detail": "This request needs If-Match with the resource's ETag, or *."}),
     503: ("Unavailable", {}),
 }
 _EXTRA_HEADERS: Mapping[int, tuple[str, ...]] = {
     401: ("WWW-Authenticate",),
     409: ("Retry-After",),
+    429: ("Retry-After",),
     503: ("Retry-After",),
 }
+_TEXT = {"type": "string"}
+#: On every answer to a key.
+_RATES = ("RateLimit-Policy", "RateLimit")
 _HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "X-Request-Id": ("Names the request in the operator's log.", {"type": "string"}),
     "Location": ("The resource that was made, or the status of what was queued.", {"type": "string", "format": "uri"}),
     "Content-Location": ("What the body is a picture of.", {"type": "string", "format": "uri"}),
     "Retry-After": ("Seconds until it is worth asking again.", {"type": "integer", "minimum": 1}),
+    "RateLimit-Policy": ('The rates, like `"default";q=6000;w=60`: so many requests in so many seconds.', _TEXT),
+    "RateLimit": ('How they stand, like `"default";r=5990;t=12`: what is left for so many seconds.', _TEXT),
     "ETag": ("A strong tag of this state of the resource.", {"type": "string"}),
     "Link": ('The next page, with `rel="next"`; missing on the last one.', {"type": "string"}),
     "Idempotent-Replayed": (
@@ -97,13 +111,6 @@ _CONDITIONS: Mapping[str, dict[str, Any]] = {
         "example": "order-7-shipped",
     },
 }
-#: A user as a recipient.
-_REGISTERED: dict[str, Any] = {
-    "type": "object",
-    "properties": {"user_id": {"type": "string", "format": "uuid", "description": "A registered user."}},
-    "required": ["user_id"],
-    "additionalProperties": False,
-}
 #: The parameters in paths, which flask-smorest finds in the routes.
 _PATHS: Mapping[str, dict[str, Any]] = {
     "user_id": {"description": "A user's id."},
@@ -127,12 +134,6 @@ _OPERATION_ORDER = (
 )
 
 
-def configure(api: Any) -> None:
-    """Teach flask-smorest the fields it does not know, and the schema of a problem."""
-    api.ma_plugin.map_to_openapi_type(Word, "string", None)
-    api.ma_plugin.converter.add_attribute_function(_addresses2properties)
-
-
 def document(app: Flask) -> dict[str, Any]:
     """Return the OpenAPI document of an app, with its keys in the order a person reads them."""
     api = app.extensions["flask-smorest"]["apis"][""]["ext_obj"]
@@ -142,9 +143,11 @@ def document(app: Flask) -> dict[str, Any]:
         for method, operation in methods.items():
             operation["parameters"] = [*shared, *operation.get("parameters", [])]
             methods[method] = _complete(path, operation)
+    journeys.lead(found["paths"])
     schemas = found["components"]["schemas"]
     for (kind, *_), name in api.ma_plugin.converter.refs.items():
         schemas[name] = {"description": kind.__doc__, **schemas[name]}
+    schemas["Registered"] = fields.REGISTERED
     found["info"] |= {"description": _DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}}
     found |= {
         "servers": [{"url": "/"}],
@@ -180,10 +183,13 @@ def _complete(path: str, operation: dict[str, Any]) -> dict[str, Any]:
         status: answer for status, answer in operation["responses"].items() if "content" in answer or status < "4"
     }
     for status, answer in answers.items():
-        headers = {**answer.get("headers", {}), "X-Request-Id": _ref("headers", "X-Request-Id")}
-        if once:
-            headers["Idempotent-Replayed"] = _ref("headers", "Idempotent-Replayed")
-        answers[status] = _ordered({**answer, "headers": headers}, ("description", "headers", "content"))
+        further = (
+            "X-Request-Id",
+            *(_RATES if operation["security"] else ()),
+            *(("Idempotent-Replayed",) if once else ()),
+        )
+        headers = {**answer.get("headers", {}), **{name: _ref("headers", name) for name in further}}
+        answers[status] = _ordered({**answer, "headers": headers}, ("description", "headers", "content", "links"))
     for status in {*told, *_expected(path, operation)} - {int(status) for status in answers}:
         answers[str(status)] = _ref("responses", _ERRORS[status][0])
     operation["responses"] = dict(sorted(answers.items()))
@@ -198,7 +204,7 @@ def _complete(path: str, operation: dict[str, Any]) -> dict[str, Any]:
 def _expected(path: str, operation: Mapping[str, Any]) -> Iterable[int]:
     """Yield the errors that any operation of this shape can end in."""
     if operation["security"]:
-        yield from (400, 401, 403, 503)
+        yield from (400, 401, 403, 429, 503)
     if "{" in path:
         yield 404
     if "requestBody" in operation:
@@ -227,7 +233,7 @@ def _components() -> dict[str, Any]:
 def _error(status: int, more: Mapping[str, Any]) -> dict[str, Any]:
     title, detail = problems.TITLES[status]
     example = {"type": "about:blank", "title": title, "status": status, "detail": detail, "instance": "/v1/…", **more}
-    names = (*_EXTRA_HEADERS.get(status, ()), "X-Request-Id")
+    names = (*_EXTRA_HEADERS.get(status, ()), *(() if status == 401 else _RATES), "X-Request-Id")
     return {
         "description": title,
         "headers": {name: _ref("headers", name) for name in names},
@@ -241,18 +247,3 @@ def _ref(kind: str, name: str) -> dict[str, str]:
 
 def _ordered(found: Mapping[str, Any], order: Iterable[str]) -> dict[str, Any]:
     return {name: found[name] for name in order if name in found} | dict(found)
-
-
-def _addresses2properties(_converter: Any, field: Any, ret: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
-    """Describe the fields that take an address in several forms."""
-    if isinstance(field, Attachments):
-        one = {"$ref": ret.pop("$ref")}
-        return {"anyOf": [one, {"type": "array", "items": one, "maxItems": LONGEST_LIST}]}
-    if not isinstance(field, Sender):
-        return {}
-    forms = [{"type": "string", "format": "email", "maxLength": 254}, {"$ref": ret.pop("$ref")}]
-    if isinstance(field, Recipients):
-        forms.append(_REGISTERED)
-    if isinstance(field, Mailboxes):
-        forms.append({"type": "array", "items": {"anyOf": list(forms)}, "maxItems": field.longest})
-    return {"anyOf": forms}
