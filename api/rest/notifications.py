@@ -6,7 +6,7 @@ from uuid import UUID
 from flask import Response, g, jsonify
 
 from api.core import browsers, clock, notifications, search, tokens
-from api.core.errors import FieldError, Invalid, NotAllowed
+from api.core.errors import FieldError, Invalid, NotAllowed, TooMany
 from api.core.models import Delivery, Notification
 from api.core.receipts import Ticket
 from api.rest import examples, links, mailboxes, pointers, preconditions, waiting
@@ -161,6 +161,6 @@ def _accepted(body: dict[str, Any], ticket: Ticket | None) -> Notification:
         browsers.check_message(message, key=g.key)
         _refuse_token()
         return notifications.accept(key=g.key, ticket=ticket, **message)
-    except (Invalid, NotAllowed) as error:
+    except (Invalid, NotAllowed, TooMany) as error:
         error.errors = tuple(pointers.within(g.body, one) for one in error.errors)
         raise
