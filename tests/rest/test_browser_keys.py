@@ -1,4 +1,4 @@
-"""Browser keys over HTTP: two requests from listed origins, and nothing else; nobody learns of users they did not make."""
+"""Browser keys over HTTP: two requests from listed origins, nothing else, and no word of users they did not make."""
 
 from dataclasses import replace
 from uuid import uuid4
