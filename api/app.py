@@ -7,7 +7,7 @@ from flask import Flask
 from sqlalchemy.engine import make_url
 
 from api import config, paths, shell
-from api.core import addresses, backlog, db, leases, migrations, quotas, rates, retry, simulator, uploads
+from api.core import addresses, backlog, db, leases, migrations, quotas, rates, retry, simulator, uploads, watch
 from api.core.claim import Address
 from api.core.policy import Policy
 from api.core.rendering import Library
@@ -46,6 +46,7 @@ def create_app(settings: config.Settings | None = None, *, reload: bool = False)
         journals=_beside(url),
     )
     db.configure(app)
+    watch.configure(app, seats=settings.waiters)
     migrations.configure(app, paths.share("migrations"))
     mail.init_app(app)
     quotas.configure(app, leases.Database() if settings.limit_store == "database" else quotas.Memory())

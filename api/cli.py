@@ -13,6 +13,7 @@ import click
 from api import config, development, keyring, mailing, serving
 from api.app import create_app
 from api.core import addresses, keys, migrations, notifications
+from api.core.dispatchers import Drive
 from api.core.errors import PostroomError
 from api.delivery.dispatch import Dispatcher
 from api.rest import openapi
@@ -89,7 +90,7 @@ def dispatch(once: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     with prepared(config.read()) as app:
-        dispatcher = Dispatcher(app)
+        dispatcher = Dispatcher(app, drive=Drive.PROCESS)
         (dispatcher.run_until_idle if once else dispatcher.run)(stop.is_set)
 
 

@@ -45,6 +45,7 @@ class Settings:
     subject_prefix: str = ""
     templates: str | None = None
     dispatch: str = "thread"
+    broker_url: str | None = field(default=None, repr=False)
     senders: int = 4
     relay_rate: float | None = None
     retry_first: float = 300.0
@@ -60,6 +61,7 @@ class Settings:
     retain_content_days: int = 30
     retain_metadata_days: int = 0
     idempotency_hours: float = 24.0
+    waiters: int = 128
     rate_limit: str = "6000/minute"
     recipient_limit: str = "60/hour"
     browser_rate_limit: str = "10/minute"
@@ -163,6 +165,9 @@ def _value(env: FileAwareEnv, variable: str, default: object) -> Any:
 def _dispatch(settings: Settings) -> str | None:
     if settings.dispatch not in DISPATCH:
         return f"POSTROOM_DISPATCH is {settings.dispatch!r}; it may be {', '.join(DISPATCH)}."
+    if not (settings.broker_url or "redis://").startswith(("redis://", "rediss://", "amqp://", "amqps://")):
+        # Not the URL: its password has no place in a message.
+        return "POSTROOM_BROKER_URL must begin with redis://, rediss://, amqp:// or amqps://."
     return None
 
 
@@ -204,6 +209,8 @@ def _ranges(settings: Settings) -> str | None:
         # In days; 0 keeps everything.
         "POSTROOM_RETAIN_CONTENT_DAYS": (settings.retain_content_days, 0, 36_500),
         "POSTROOM_RETAIN_METADATA_DAYS": (settings.retain_metadata_days, 0, 36_500),
+        # A server's threads are its connections: the rest of them are for everybody else.
+        "POSTROOM_WAITERS": (settings.waiters, 0, 512),
         "MAIL_PORT": (settings.mail_port, 1, 65535),
     }
     for name, (value, least, most) in ranges.items():

@@ -170,10 +170,7 @@ def _check_template(name: str | None) -> None:
 
 
 def _made(
-    messages: Sequence[Mapping[str, Any] | Refused],
-    shared: Mapping[str, Any],
-    users: Mapping[UUID, User],
-    mode: Mode,
+    messages: Sequence[Mapping[str, Any] | Refused], shared: Mapping[str, Any], users: Mapping[UUID, User], mode: Mode
 ) -> list[Draft | Refused]:
     made: list[Draft | Refused] = []
     room = MAX_CONTENT

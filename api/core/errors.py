@@ -77,6 +77,11 @@ class Invalid(PostroomError):
     """The request holds fields that are wrong."""
 
 
+def _inside_data(name: str) -> str:
+    # RFC 6901, section 3: a name may hold the slash that parts them.
+    return "/data/" + name.replace("~", "~0").replace("/", "~1").replace(".", "/")
+
+
 class MissingVariables(Invalid):
     """The template uses variables that the data does not hold."""
 
@@ -85,7 +90,7 @@ class MissingVariables(Invalid):
         super().__init__(
             "The template needs variables that the data does not hold: " + ", ".join(self.names) + ".",
             errors=(
-                FieldError("/data/" + name.replace(".", "/"), f"The template needs '{name}'.", "missing_variable")
+                FieldError(_inside_data(name), f"The template needs '{name}'.", "missing_variable")
                 for name in self.names
             ),
         )

@@ -14,6 +14,8 @@ from api.rest import (
     batches,
     browsers,
     docs,
+    events,  # noqa: F401 -- as those of lifecycle
+    fields,
     headers,
     health,
     hosts,
@@ -80,7 +82,7 @@ def configure(
     auth.configure(app, preflight=browsers.any_preflight(origins))
     headers.allow_origins(app, browsers.readable(origins))
     api = Api(app)
-    openapi.configure(api)
+    fields.configure(api)
     for room in (users, notifications, recipients, batches, templates, inbox, keys, transports, health):
         api.register_blueprint(room.blp)
     app.register_blueprint(docs.blp)

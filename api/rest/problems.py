@@ -42,6 +42,7 @@ TITLES: Mapping[int, tuple[str, str]] = {
     403: ("Forbidden", "This key may not do that."),
     404: ("Not Found", "There is nothing at this address."),
     405: ("Method Not Allowed", "The resource does not take this method."),
+    406: ("Not Acceptable", "It cannot be had in the form that the Accept header asks for."),
     409: ("Conflict", "The state of the resource does not allow that."),
     410: ("Gone", "It was here, and is purged."),
     412: ("Precondition Failed", "The resource has changed since it was read."),
