@@ -12,9 +12,10 @@ from schemas.vocabulary import Mode, Scope
 from tests.rest.conftest import FULL_USER, MESSAGE, USER, Client, is_problem, pointers
 
 ORIGIN = "https://app.example.org"
-NOBODY = str(uuid4())
+NOBODY = "0190a3c8-5c1e-7d2a-9b60-2f4c8e1a7b01"
 KEY = {"name": "page", "origins": [ORIGIN, "http://localhost:3000"], "templates": ["welcome"]}
-WELCOME = {"template": "welcome", "data": {"user": {"username": "ann", "name": "Ann", "email": "ann@example.org"}}}
+ANN = {"username": "ann", "name": "Ann", "email": "ann@example.org"}
+WELCOME = {"template": "welcome", "data": {"user": ANN}}
 
 
 @pytest.fixture
@@ -68,7 +69,9 @@ class TestMaking:
         made = client.post("/v1/keys", json=body)
 
         assert (made.json["templates"], made.json["mode"]) == ([], "test")
-        assert keys.authenticate(made.json["key"]).mode is Mode.TEST
+        found = keys.authenticate(made.json["key"])
+        assert found is not None
+        assert found.mode is Mode.TEST
 
     def test_another_key_has_neither_origins_nor_templates(self, client):
         made = client.post("/v1/keys", json={"name": "shop", "scopes": ["users:read"]}).json
@@ -232,6 +235,26 @@ class TestSending:
         kept = client.get(f"/v1/notifications/{answer.json['id']}").json
         assert kept["deliveries"][0]["recipient"] == "ann@example.org"
 
+    def test_with_a_token_a_page_follows_its_own_message_and_may_read_the_answer(self, page, ann, anonymous):
+        sent = page.post("/v1/notifications", json={**WELCOME, "to": "ann@example.org", "status_token": True}).json
+        where = f"/v1/notifications/{sent['id']}?token={sent['status_token']}"
+        answer = anonymous.get(where, headers={"Origin": ORIGIN})
+
+        assert answer.status_code == 200
+        assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+        stranger = anonymous.get(where, headers={"Origin": "https://evil.example"})
+        assert "Access-Control-Allow-Origin" not in stranger.headers
+
+    def test_for_a_users_id_there_is_no_token_which_would_tell_their_address(self, page, client, nothing_stored):
+        user = client.post("/v1/users", json=USER).json
+        body = {**WELCOME, "to": [{"user_id": user["id"]}], "status_token": True}
+        with nothing_stored():
+            answer = page.post("/v1/notifications", json=body)
+
+            assert is_problem(answer, 403)
+        assert pointers(answer) == {"/status_token": "not_allowed"}
+        assert USER["email"] not in answer.text
+
     def test_its_status_is_not_the_keys_to_read(self, page, ann):
         sent = page.post("/v1/notifications", json={**WELCOME, "to": "ann@example.org"}).json
 
@@ -292,7 +315,7 @@ class TestSending:
         assert set(pointers(answer).values()) == {"missing_variable"}
 
     def test_markup_in_its_data_is_escaped(self, page, client, ann):
-        data = {"user": {**WELCOME["data"]["user"], "name": "<b>Ann</b> {{7*7}}"}}
+        data = {"user": {**ANN, "name": "<b>Ann</b> {{7*7}}"}}
         sent = page.post("/v1/notifications", json={**WELCOME, "to": "ann@example.org", "data": data}).json
 
         shown = client.get(f"/v1/notifications/{sent['id']}/content").json
