@@ -1,5 +1,7 @@
 """What a browser key's request may not hold: refused with the place and the code, and nothing is stored."""
 
+from uuid import uuid4
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -64,9 +66,9 @@ def test_names_are_lines_as_for_everybody(page, nothing_stored, text):
 
 @pytest.mark.parametrize("text", [*LINKS, "x" * 201, "x\ny", "x\u202ey"], ids=ascii)
 def test_data_holds_neither_links_nor_lines_nor_much(page, nothing_stored, text):
-    user = page.post("/v1/users", json=USER)
-    assert user.status_code in (200, 202)
-    body = {"to": USER["email"], "template": "welcome", "data": {"user": {"username": "ann", "name": text}}}
+    name = uuid4().hex  # the app is that of the whole file, and another page's user is none of this one's
+    assert page.post("/v1/users", json={"username": name, "email": f"{name}@example.org"}).status_code == 202
+    body = {"to": f"{name}@example.org", "template": "welcome", "data": {"user": {"username": "ann", "name": text}}}
 
     assert refused(page, nothing_stored, "/v1/notifications", body).keys() == {"/data/user/name"}
 
