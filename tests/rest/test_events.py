@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -42,7 +43,7 @@ class Reader:
                 return fields
 
     def _fields(self, block):
-        fields = {}
+        fields: dict[str, str] = {}
         for line in block.split("\n"):
             name, _, value = line.partition(":")
             value = value.removeprefix(" ")
@@ -73,7 +74,7 @@ def follow(client):
         answers.append(answer)
         return Reader(answer)
 
-    answers = []
+    answers: list[Any] = []
     yield follow
     for answer in answers:
         answer.close()

@@ -3,6 +3,7 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -219,7 +220,7 @@ def test_an_unknown_notification_is_not_waited_for(client, send):
 
 def test_waiters_hold_no_connection_however_many_they_are(client, send, ask, until):
     futures = [ask(send(send_at=LATER)) for _ in range(35)]
-    pool = db.engine.pool
+    pool: Any = db.engine.pool
     # More than the pool could give; the watcher's own look is a matter of milliseconds.
     until(lambda: pool.checkedout() == 0)
     assert client.get("/v1/notifications").status_code == 200
