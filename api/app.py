@@ -7,7 +7,7 @@ from flask import Flask
 from sqlalchemy.engine import make_url
 
 from api import config, paths, shell
-from api.core import addresses, backlog, db, leases, migrations, quotas, rates, retry, uploads, watch
+from api.core import addresses, backlog, db, leases, migrations, quotas, rates, retry, simulator, uploads, watch
 from api.core.claim import Address
 from api.core.policy import Policy
 from api.core.rendering import Library
@@ -15,6 +15,7 @@ from api.delivery import thread
 from api.delivery.dispatch import DispatchSettings
 from api.delivery.smtp import mail
 from api.rest import http
+from schemas.vocabulary import Mode
 
 #: Added to the deadline of one SMTP transaction: a lease must outlive the slowest of them.
 LEASE_MARGIN = timedelta(seconds=60)
@@ -89,7 +90,7 @@ def _policy(settings: config.Settings, *, reload: bool) -> Policy:
     return Policy(
         sender=sender,
         allowed_senders=frozenset(_allowed(entry) for entry in allowed),
-        admin=_address("POSTROOM_ADMIN", settings.admin),
+        admin=_admin(settings.admin),
         welcome=settings.welcome,
         subject_prefix=settings.subject_prefix,
         schedule=retry.Schedule(
@@ -120,6 +121,14 @@ def _address(name: str, text: str | None) -> Address | None:
         return addresses.parse(text)
     except ValueError as error:
         raise config.ConfigError(f"{name}: {error}") from None
+
+
+def _admin(text: str | None) -> Address | None:
+    admin = _address("POSTROOM_ADMIN", text)
+    complaint = simulator.complaint(admin.email, mode=Mode.LIVE) if admin else None
+    if complaint is not None:
+        raise config.ConfigError(f"POSTROOM_ADMIN: {complaint[0]}")
+    return admin
 
 
 def _allowed(entry: str) -> str:

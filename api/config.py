@@ -24,6 +24,7 @@ ALIASES = {
 }
 DISPATCH = ("thread", "celery", "none")
 LIMIT_STORES = ("memory", "database")
+BROKERS = ("redis", "rediss", "amqp", "amqps")
 
 
 class ConfigError(Exception):
@@ -45,6 +46,7 @@ class Settings:
     subject_prefix: str = ""
     templates: str | None = None
     dispatch: str = "thread"
+    broker_url: str | None = field(default=None, repr=False)
     senders: int = 4
     relay_rate: float | None = None
     retry_first: float = 300.0
@@ -166,6 +168,12 @@ def _dispatch(settings: Settings) -> str | None:
     return None
 
 
+def _broker(settings: Settings) -> str | None:
+    scheme = (settings.broker_url or "redis:").partition(":")[0]
+    # Not the URL: its password has no place in a message.
+    return None if scheme in BROKERS else f"POSTROOM_BROKER_URL must begin with one of {', '.join(BROKERS)}, and `://`."
+
+
 def _public_url(settings: Settings) -> str | None:
     if not is_base(settings.public_url):
         return (
@@ -248,6 +256,7 @@ _SECONDS = (
 _RULES: tuple[Callable[[Settings], str | None], ...] = (
     *login.RULES,
     _dispatch,
+    _broker,
     _public_url,
     _origins,
     _numbers,

@@ -16,6 +16,8 @@ from schemas.vocabulary import DeliveryStatus, Mode, NotificationStatus, Outcome
 _OPEN = text("finished_at IS NULL")
 #: The id of the key that the operator's own shell and command line act by.
 OPERATOR = UUID(int=0)
+#: What waits is in nobody's hands: an index of the few that are held costs an accept nothing, and a claim one entry.
+_TAKEN = text("holder IS NOT NULL")
 
 
 class ApiKey(Base):
@@ -135,7 +137,7 @@ class Delivery(Base):
     __table_args__ = (
         Index("ix_deliveries_due", "transport", "due_at", sqlite_where=_OPEN, postgresql_where=_OPEN),
         Index("ix_deliveries_expiry", "expires_at", sqlite_where=_OPEN, postgresql_where=_OPEN),
-        Index("ix_deliveries_holder", "holder", sqlite_where=_OPEN, postgresql_where=_OPEN),
+        Index("ix_deliveries_holder", "holder", sqlite_where=_TAKEN, postgresql_where=_TAKEN),
         Index("ix_deliveries_recipient", "recipient_key", "notification_id"),
     )
 
@@ -206,6 +208,8 @@ class Dispatcher(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     host: Mapped[str] = mapped_column(String(255))
     pid: Mapped[int]
+    #: See `core.dispatchers.Drive`.
+    drive: Mapped[str] = mapped_column(String(16))
     started_at: Mapped[datetime] = mapped_column(Instant)
     seen_at: Mapped[datetime] = mapped_column(Instant)
 

@@ -12,7 +12,19 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from api.core import addresses, backlog, clock, drafts, erasure, frequency, notifications, paging, policy, receipts
+from api.core import (
+    addresses,
+    backlog,
+    clock,
+    drafts,
+    erasure,
+    frequency,
+    notifications,
+    paging,
+    policy,
+    receipts,
+    simulator,
+)
 from api.core.claim import Address
 from api.core.db import db, transact
 from api.core.drafts import Draft
@@ -49,7 +61,7 @@ def register(
     The same username and e-mail again give the known user, and no mail. Raises Conflict if either belongs to
     somebody else, Invalid, TwinRunning if the ticket was used meanwhile, TooMany, QueueFull, Unavailable.
     """
-    mailbox = _normal(email)
+    mailbox = _normal(email, key.mode)
     known = _known(key.mode, username, mailbox)
     if known is not None:
         return _again(known, ticket)
@@ -121,7 +133,7 @@ def change(user_id: UUID, *, key: ApiKey, version: int | None, **changes: Any) -
     Raises NotFound, StaleVersion, Conflict with the pointer of a name that belongs to somebody else, Invalid.
     """
     if "email" in changes:
-        changes["email"] = _normal(changes["email"])
+        changes["email"] = _normal(changes["email"], key.mode)
         changes["email_key"] = addresses.key(changes["email"])
     if "username" in changes:
         changes["username_key"] = username_key(changes["username"])
@@ -172,11 +184,15 @@ def username_key(username: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", username).casefold())
 
 
-def _normal(email: str) -> str:
+def _normal(email: str, mode: Mode) -> str:
     try:
-        return addresses.normalise(email)
+        normal = addresses.normalise(email)
     except ValueError as error:
         raise Invalid(errors=[FieldError("/email", str(error), "invalid_address")]) from None
+    complaint = simulator.complaint(normal, mode=mode)
+    if complaint is not None:
+        raise Invalid(errors=[FieldError("/email", *complaint)])
+    return normal
 
 
 def _again(user: User, ticket: Ticket | None) -> Registration:
@@ -227,9 +243,12 @@ def _notices(user: User) -> list[Draft]:
     rules = policy.current()
     data = {"user": {"username": user.username, "name": user.name, "email": user.email}}
     notices = []
+    mode = user.mode
     if rules.admin is not None:
-        notices.append(drafts.make(to=[rules.admin], template="new_user", data=data, user_id=user.id))
+        notices.append(drafts.make(mode=mode, to=[rules.admin], template="new_user", data=data, user_id=user.id))
     if rules.welcome:
         whom = Address(user.email, user.name)
-        notices.append(drafts.make(to=[whom], template=WELCOME, data=data, locale=user.locale, user_id=user.id))
+        notices.append(
+            drafts.make(mode=mode, to=[whom], template=WELCOME, data=data, locale=user.locale, user_id=user.id)
+        )
     return notices

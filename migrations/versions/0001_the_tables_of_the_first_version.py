@@ -61,6 +61,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("host", sa.String(length=255), nullable=False),
         sa.Column("pid", sa.Integer(), nullable=False),
+        sa.Column("drive", sa.String(length=16), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_dispatchers")),
@@ -75,6 +76,12 @@ def upgrade() -> None:
     with op.batch_alter_table("quotas", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_quotas_ends_at"), ["ends_at"], unique=False)
 
+    op.create_table(
+        "jobs",
+        sa.Column("name", sa.String(length=32), nullable=False),
+        sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_jobs")),
+    )
     op.create_table(
         "receipts",
         sa.Column("key_id", sa.Uuid(), nullable=False),
@@ -254,8 +261,8 @@ def upgrade() -> None:
             "ix_deliveries_holder",
             ["holder"],
             unique=False,
-            sqlite_where=sa.text("finished_at IS NULL"),
-            postgresql_where=sa.text("finished_at IS NULL"),
+            sqlite_where=sa.text("holder IS NOT NULL"),
+            postgresql_where=sa.text("holder IS NOT NULL"),
         )
         batch_op.create_index(batch_op.f("ix_deliveries_notification_id"), ["notification_id"], unique=False)
         batch_op.create_index("ix_deliveries_recipient", ["recipient_key", "notification_id"], unique=False)
@@ -307,8 +314,8 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_deliveries_notification_id"))
         batch_op.drop_index(
             "ix_deliveries_holder",
-            sqlite_where=sa.text("finished_at IS NULL"),
-            postgresql_where=sa.text("finished_at IS NULL"),
+            sqlite_where=sa.text("holder IS NOT NULL"),
+            postgresql_where=sa.text("holder IS NOT NULL"),
         )
         batch_op.drop_index(
             "ix_deliveries_expiry",
@@ -350,6 +357,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_quotas_ends_at"))
 
     op.drop_table("quotas")
+    op.drop_table("jobs")
     op.drop_table("dispatchers")
     with op.batch_alter_table("captures", schema=None) as batch_op:
         batch_op.drop_index("ix_captures_mode_id")
