@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from api.core import watch
 from tests.rest.conftest import MESSAGE, USER, is_problem, pointers
 
 STREAM = {"Accept": "text/event-stream"}
@@ -163,6 +164,23 @@ def test_it_stands_in_the_first_answer_and_nowhere_else(client, anonymous, token
     ):
         assert token not in found.text + str(found.headers)
     assert token not in caplog.text
+
+
+def test_one_token_in_many_hands_takes_few_of_the_seats(monkeypatch, anonymous, client, tokened):
+    monkeypatch.setattr(watch, "SEATS_BY_TOKEN", 2)
+    (status, token), (other, another) = tokened(), tokened()
+    streams = [
+        anonymous.get(f"{status['url']}/events", query_string={"token": token}, headers=STREAM, buffered=False)
+        for _ in range(3)
+    ]
+    streams.append(client.get(f"{status['url']}/events", headers=STREAM, buffered=False))
+    streams.append(
+        anonymous.get(f"{other['url']}/events", query_string={"token": another}, headers=STREAM, buffered=False)
+    )
+    for stream in streams:
+        stream.close()
+
+    assert [stream.status_code for stream in streams] == [200, 200, 503, 200, 200]
 
 
 def test_batches_and_users_have_no_token(client, nothing_stored):
