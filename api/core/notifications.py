@@ -26,8 +26,7 @@ def accept(*, key: ApiKey, ticket: Ticket | None = None, **message: Any) -> Noti
     TwinRunning if the ticket was used meanwhile, TooMany, QueueFull and Unavailable; then nothing is stored.
     """
     backlog.current().check()
-    users = recipients.find([message], mode=key.mode)
-    resolved = recipients.resolve(message, users)
+    resolved = recipients.resolve(message, recipients.find([message], mode=key.mode))
     draft = drafts.make(mode=key.mode, **resolved)
 
     with frequency.counted(key, [draft], frequency.within({"": resolved})) as count:

@@ -156,7 +156,9 @@ class Dispatcher:
         self._unsettled += settlements
         self._returned += returned
         waiting = crew.waiting()
-        crew.resize(self._sizing.observe(done=len(settlements), waiting=waiting, now=time.monotonic()))
+        now, used = time.monotonic(), time.process_time()
+        # A queue that is empty for a moment is not the end of the backlog.
+        crew.resize(self._sizing.observe(done=len(settlements), waiting=waiting or self._more, now=now, used=used))
         if not self._unsettled and not self._returned and not self._is_worth(wanted):
             return False
         late, claims = transact(
