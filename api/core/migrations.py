@@ -17,14 +17,12 @@ from flask_migrate import Migrate
 from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError
 
-from api.core import models
+from api.core import models, postgresql
 from api.core.db import Turn, db
 from api.core.errors import Unavailable
 
 #: Seconds that a process waits for another one that is changing the same database.
 PATIENCE_SECONDS = 60.0
-#: Any number will do, as long as nobody else on the server locks by it.
-_ADVISORY_LOCK = 0x706F7374
 
 
 class SchemaError(Exception):
@@ -109,7 +107,7 @@ def transaction() -> Iterator[Connection]:
         try:
             with writing.begin():
                 if not sqlite:
-                    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+                    postgresql.take_schema_lock(connection, seconds=PATIENCE_SECONDS)
                 yield writing
         finally:
             # Its pragmas must not come back from the pool.
