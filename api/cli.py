@@ -12,9 +12,9 @@ from uuid import UUID
 
 import click
 
-from api import config, development, mailing, serving
+from api import config, database, development, mailing, serving
 from api.app import create_app
-from api.core import addresses, keys, migrations, notifications
+from api.core import addresses, keys, migrations, notifications, transfer
 from api.core.errors import PostroomError
 from api.core.models import ApiKey
 from api.delivery.dispatch import Dispatcher
@@ -46,6 +46,7 @@ class Commands(click.Group):
             serving.Refused,
             development.UnusableKey,
             mailing.BadSheet,
+            transfer.TransferError,
         ) as error:
             raise click.ClickException(str(error)) from None
         except PostroomError as error:
@@ -199,16 +200,7 @@ def revoke(key_id: UUID) -> None:
         click.echo(f"{key_id} is revoked.")
 
 
-@cli.group()
-def db() -> None:
-    """The database."""
-
-
-@db.command()
-def upgrade() -> None:
-    """Bring the tables to this version's schema; every command that needs them does so by itself."""
-    with prepared(config.read()):
-        click.echo(f"{migrations.name()} is at schema {migrations.state().current}.")
+cli.add_command(database.db)
 
 
 def _every_key() -> Iterator[ApiKey]:

@@ -10,6 +10,7 @@ commands in a directory of their own, which is to say on SQLite; those of them t
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -58,9 +59,10 @@ def postgresql() -> Iterator[Postgresql]:
 
 
 @pytest.fixture(scope="session")
-def lent(postgresql: Postgresql) -> Lent:
+def lent(postgresql: Postgresql) -> Iterator[Lent]:
     """One PostgreSQL database that tests use one after the other, each finding it empty."""
-    return Lent(postgresql)
+    with closing(Lent(postgresql)) as lent:
+        yield lent
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import uuid6
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from api.core import clock, drafts, notifications, outbox, policy, receipts
+from api.core import clock, drafts, notifications, policy, receipts, steering
 from api.core.db import Base, Instant, db, transact, word
 from api.core.drafts import Draft
 from api.core.errors import Conflict, FieldError, Invalid, NotFound, UnknownTemplate
@@ -128,7 +128,7 @@ def cancel(batch_id: UUID, *, key: ApiKey) -> Standing:
         still_open = select(Delivery.id).where(theirs, Delivery.finished_at.is_(None)).limit(1)
         if session.execute(still_open).first() is None:
             raise Conflict("Every delivery of this batch is finished.")
-        outbox.withdraw(session, theirs)
+        steering.withdraw(session, theirs)
 
     transact(work)
     return get(batch_id, key=key)

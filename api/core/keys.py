@@ -11,6 +11,7 @@ from uuid import UUID
 
 import uuid6
 from sqlalchemy import ColumnElement, select, true
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from api.core import clock, paging
@@ -37,8 +38,10 @@ def adopt(secret: str, *, name: str, scopes: Collection[Scope]) -> ApiKey:
         raise ValueError("malformed key")
     digest = _digest(secret)
 
+    known_by_digest = select(ApiKey).where(ApiKey.digest == digest)
+
     def work(session: Session) -> ApiKey:
-        known = session.scalar(select(ApiKey).where(ApiKey.digest == digest))
+        known = session.scalar(known_by_digest)
         if known is not None:
             return known
         key = ApiKey(
@@ -54,7 +57,10 @@ def adopt(secret: str, *, name: str, scopes: Collection[Scope]) -> ApiKey:
         session.add(key)
         return key
 
-    return transact(work)
+    try:
+        return transact(work)
+    except IntegrityError:  # another process has stored it in between
+        return db.session.scalars(known_by_digest).one()
 
 
 def operator() -> ApiKey:

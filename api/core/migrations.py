@@ -1,6 +1,7 @@
 """The schema's version: brought up to date by whoever starts first, and refused where it does not fit this code."""
 
 import contextlib
+import io
 import os
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from flask import Flask, current_app
 from flask_migrate import Migrate
 from sqlalchemy import Connection, Engine, inspect
@@ -67,12 +69,35 @@ def upgrade() -> None:
         turn: Turn = current_app.extensions["postroom.turn"]
         try:
             with turn.taken(), _refusing(), transaction() as connection:
-                config = _config()
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+                command.upgrade(_config(connection), "head")
         except Unavailable as error:
             if time.monotonic() > deadline:
                 raise SchemaError(f"The database {name()} cannot be upgraded: {error.detail}") from None
+
+
+def downgrade(revision: str) -> None:
+    """Take the app's database back to an older schema, `base` for none. Raises SchemaError; then nothing was changed."""
+    turn: Turn = current_app.extensions["postroom.turn"]
+    try:
+        with turn.taken(), _refusing(), transaction() as connection:
+            command.downgrade(_config(connection), revision)
+    except Unavailable as error:
+        raise SchemaError(f"The database {name()} cannot be downgraded: {error.detail}") from None
+    except CommandError as error:
+        raise SchemaError(f"The database {name()} cannot be taken back to {revision}: {error}.") from None
+
+
+def check() -> None:
+    """Raise SchemaError unless the app's database has the newest schema and just the tables that belong to it."""
+    if _needs_upgrade():
+        raise SchemaError(f"The database {name()} is not at the newest schema: run `postroom db upgrade`.")
+    try:
+        with _refusing(), db.engine.connect() as connection:
+            config = _config(connection)
+            config.stdout = io.StringIO()
+            command.check(config)
+    except CommandError as error:
+        raise SchemaError(f"The tables of {name()} are not those of its schema: {error}.") from None
 
 
 def state() -> State:
@@ -141,9 +166,12 @@ def _is_taken(connection: Connection) -> bool:
     return bool(tables if connection.dialect.name == "sqlite" else tables & set(models.ApiKey.metadata.tables))
 
 
-def _config() -> Config:
+def _config(connection: Connection | None = None) -> Config:
+    """Return Alembic's configuration, for work on this connection."""
     migrate: Migrate = current_app.extensions["migrate"].migrate
     config: Config = migrate.get_config()
+    if connection is not None:
+        config.attributes["connection"] = connection
     return config
 
 

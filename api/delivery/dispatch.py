@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from flask import Flask
 from sqlalchemy.exc import DBAPIError
@@ -69,6 +69,8 @@ class Dispatcher:
         self._returned: list[Claim] = []
         self._ahead = self._settings.senders * AHEAD
         self._more = False
+        #: Tokens of claims that nobody knows the end of.
+        self._doubtful: list[UUID] = []
         self._captured_at = float("-inf")
         self._sizing = Sizing(self._settings.senders)
         self._pace = Pace(self._settings.rate)
@@ -162,6 +164,9 @@ class Dispatcher:
     def _claim(self, house: House, crew: Crew) -> bool:
         """Claim what there is room for; tell whether anything was."""
         me = house.me
+        while self._doubtful:
+            transact(partial(outbox.revoke, holder=me, token=self._doubtful[0]), durable=False)
+            self._doubtful.pop(0)
         took = self._capture(me)
         if house.doubted or not self._circuit.is_up():
             return took
@@ -172,15 +177,22 @@ class Dispatcher:
         # After a full claim there is more, most likely; else a read tells for less than a writing transaction.
         if not self._more and not outbox.is_due(db.session(), transports=[transports.RELAY], holder=me):
             return took
-        lease = policy.current().lease
-        claims: list[Claim] = transact(
-            partial(outbox.claim, holder=me, transport=transports.RELAY, limit=room, lease=lease), durable=False
-        )
+        claims = self._take(me, room)
         crew.take(claims)
         self._pace.spend(len(claims))
         self._more = len(claims) == room
         self._adapt(full=self._more, waiting=waiting)
         return took or bool(claims)
+
+    def _take(self, me: UUID, limit: int) -> list[Claim]:
+        """Claim, under a token that is known beforehand: if the database is lost over the commit, it may be done."""
+        token = uuid4()
+        claim = partial(outbox.claim, holder=me, transport=transports.RELAY, limit=limit, token=token)
+        try:
+            return transact(partial(claim, lease=policy.current().lease), durable=False)
+        except _TROUBLE:
+            self._doubtful.append(token)
+            raise
 
     def _capture(self, me: UUID) -> bool:
         """Deliver test mail, unless that was looked for a moment ago."""

@@ -29,6 +29,11 @@ class Lent:
         """Return the URL of a database with the tables that is made for this, and stays."""
         return self._server.create(name, template=_TEMPLATE)
 
+    def close(self) -> None:
+        """Hang up."""
+        if self._connection is not None:
+            self._connection.close()
+
     def _wipe(self, connection: psycopg.Connection) -> bool:
         tables = [table.name for table in reversed(Base.metadata.sorted_tables)]
         try:
@@ -36,14 +41,13 @@ class Lent:
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
-            connection.execute("; ".join(f"DELETE FROM {name}" for name in tables).encode())
+            connection.execute("; ".join(f"DELETE FROM {name}" for name in tables).encode())  # noqa: S608 -- our own
         except psycopg.Error:
             return False
         return True
 
     def _renew(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
+        self.close()
         self.fresh(_NAME)
         self._connection = self._server.connect(_NAME)
 
