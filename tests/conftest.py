@@ -2,8 +2,8 @@
 
 Which database: a test that uses one, through `app`, `settings` or `database_url`, runs on SQLite and again on
 PostgreSQL; there is nothing to be said in the test. One that has no database (most of the wire, MIME, schemas,
-rendering) runs once. What is about SQLite's own files says `@pytest.mark.sqlite`; what is about PostgreSQL alone asks
-for `postgresql`, the server, and makes its databases there. tests/e2e and the tests of the command line run real
+rendering) runs once. What is about SQLite's own files says `@pytest.mark.sqlite`, and what is about PostgreSQL alone
+`@pytest.mark.postgresql`. tests/e2e and the tests of the command line run real
 commands in a directory of their own, which is to say on SQLite; those of them that are about PostgreSQL say so.
 """
 
@@ -39,9 +39,9 @@ for name in [name for name in os.environ if name.startswith(("POSTROOM_", "MAIL_
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what uses a database on each of them."""
     if "database" in metafunc.fixturenames:
-        is_special = metafunc.definition.get_closest_marker("sqlite") is not None
-        kinds = ["sqlite"] if is_special else ["sqlite", "postgresql"]
-        metafunc.parametrize("database", kinds, indirect=True, scope="session")
+        kinds = ("sqlite", "postgresql")
+        only = [kind for kind in kinds if metafunc.definition.get_closest_marker(kind) is not None]
+        metafunc.parametrize("database", only or kinds, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")

@@ -170,7 +170,7 @@ def _turn(engine: Engine) -> Turn:
 
 
 def engine_options(url: str, *, connections: int = 20) -> dict[str, Any]:
-    """Return the SQLAlchemy engine options for a database URL; `connections` to a server are what a process may have."""
+    """Return the SQLAlchemy engine options for a URL; `connections` to a server are what a process may have."""
     if url.startswith("sqlite"):
         return {"connect_args": {"timeout": BUSY_SECONDS, "check_same_thread": False}, "pool_size": 20}
     return postgresql.engine_options(url, connections=connections)

@@ -76,7 +76,7 @@ def upgrade() -> None:
 
 
 def downgrade(revision: str) -> None:
-    """Take the app's database back to an older schema, `base` for none. Raises SchemaError; then nothing was changed."""
+    """Take the app's database back to an older schema, `base` for none. Raises SchemaError, and nothing is changed."""
     turn: Turn = current_app.extensions["postroom.turn"]
     try:
         with turn.taken(), _refusing(), transaction() as connection:

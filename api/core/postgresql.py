@@ -1,5 +1,6 @@
 """PostgreSQL's side of the database: how it is connected to, how a dead connection is known, what passes by itself."""
 
+import math
 import random
 import select
 import time
@@ -17,7 +18,7 @@ from api.core import errors
 T = TypeVar("T")
 
 #: Seconds that one waits for a connection, from the server or from the pool, and for a lock that somebody holds.
-PATIENCE_SECONDS = 5
+PATIENCE_SECONDS = 5.0
 #: Seconds that one statement may take, and a transaction in which nothing happens.
 STATEMENT_SECONDS = 30
 #: How often a transaction is tried that the server ends because it collided with another one.
@@ -35,7 +36,6 @@ _UNFIT = frozenset({"42501", "42703", "42P01", "3F000"})
 _SETTINGS = {
     "TimeZone": "UTC",
     "synchronous_commit": "on",
-    "lock_timeout": PATIENCE_SECONDS * 1000,
     "statement_timeout": STATEMENT_SECONDS * 1000,
     "idle_in_transaction_session_timeout": STATEMENT_SECONDS * 1000,
 }
@@ -45,6 +45,7 @@ def engine_options(url: str, *, connections: int) -> dict[str, Any]:
     """Return the SQLAlchemy engine options; `connections` is how many one process may have open."""
     given = make_url(url).query.get("options", ())
     options = [f"-c {name}={value}" for name, value in _SETTINGS.items()]
+    options.append(f"-c lock_timeout={int(PATIENCE_SECONDS * 1000)}")
     options += [given] if isinstance(given, str) else given  # the operator has the last word
     return {
         # Reads need no transaction of their own; `transact` asks for one.
@@ -57,7 +58,7 @@ def engine_options(url: str, *, connections: int) -> dict[str, Any]:
         "connect_args": {
             "options": " ".join(options),
             "application_name": "postroom",
-            "connect_timeout": PATIENCE_SECONDS,
+            "connect_timeout": max(2, math.ceil(PATIENCE_SECONDS)),
             # A server whose machine is gone says nothing: it is noticed by silence.
             "keepalives_idle": 15,
             "keepalives_interval": 5,

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from api.core import addresses, clock, dispatchers, journal, outbox
+from api.core import addresses, clock, dispatchers, journal, outbox, steering
 from api.core.claim import Address, Settlement
 from api.core.db import transact
 from api.core.models import Attempt, Delivery

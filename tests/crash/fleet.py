@@ -58,7 +58,8 @@ class Fleet:
         by_thread = dispatchers == 1
         self.server = Managed(directory, "serve", POSTROOM_DISPATCH="thread" if by_thread else "none", **settings)
         self.dispatchers = [Managed(directory, "dispatch", **settings) for _ in range(0 if by_thread else dispatchers)]
-        self.store = Store(directory / "var" / "postroom.db")
+        url = settings.get("POSTROOM_DATABASE_URL") or f"sqlite:///{directory}/var/postroom.db"
+        self.store = Store(str(url))
 
     def __enter__(self) -> Self:
         self.restore()

@@ -7,10 +7,13 @@ from tests.crash.table import table
 
 
 @pytest.mark.parametrize("dispatchers", [1, 3])
-def test_nothing_that_was_answered_202_is_lost_when_processes_are_killed_at_random(tmp_path, dispatchers):
+def test_nothing_that_was_answered_202_is_lost_when_processes_are_killed_at_random(
+    request, tmp_path, database, dispatchers
+):
+    url = request.getfixturevalue("database_url") if database == "postgresql" else None
     plan = Plan(messages=240, kills=5, dispatchers=dispatchers, seed=dispatchers, seconds=120, latency_ms=5)
 
-    report = run(plan, tmp_path)
+    report = run(plan, tmp_path, database_url=url)
 
     assert report.breaches() == [], table([report])
     assert report.kills.total() == plan.kills

@@ -132,7 +132,7 @@ class Server:
     def execute(self, statement: str, *names: str) -> list[Any]:
         """Run one statement outside any transaction, `{}` standing for names; return its rows."""
         assert self._admin is not None, "not started"
-        done = self._admin.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))  # type: ignore[arg-type]
+        done = self._admin.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
         return done.fetchall() if done.description else []
 
     def hang_up(self, name: str) -> int:
