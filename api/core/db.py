@@ -181,12 +181,22 @@ def transact(work: Callable[[Session], T], *, durable: bool = True) -> T:
 
     Nothing below the use-cases commits; they all come through here, on SQLite one after the other. With `durable` the
     commit has reached the disk when this returns; without, a power loss (not a crash of the process) may undo
-    it, which is right where losing the write only means doing it again. Raises Unavailable when the database
-    cannot be written, and whatever `work` raises, with nothing stored.
+    it, which is right where losing the write only means doing it again. Afterwards whoever watches the tables in this
+    process is nudged. Raises Unavailable when the database cannot be written, and whatever `work` raises, with nothing
+    stored.
     """
     engine = db.engine
-    if engine.dialect.name != "sqlite":
-        return postgresql.transact(engine, work, durable=durable)
+    if engine.dialect.name == "sqlite":
+        result = _transact(engine, work, durable=durable)
+    else:
+        result = postgresql.transact(engine, work, durable=durable)
+    written: Callable[[], None] | None = current_app.extensions.get("postroom.written")
+    if written is not None:
+        written()
+    return result
+
+
+def _transact(engine: Engine, work: Callable[[Session], T], *, durable: bool) -> T:
     options: dict[str, Any] = {"postroom_durable": durable, "postroom_write": True}
     turn: Turn = current_app.extensions["postroom.turn"]
     try:

@@ -41,6 +41,10 @@ class Store:
         """Return the process ids of the dispatchers that are registered, dead ones among them."""
         return {pid for (pid,) in self._rows("SELECT pid FROM dispatchers")}
 
+    def jobs(self) -> set[str]:
+        """Return the names of the periodic jobs that somebody has begun."""
+        return {name for (name,) in self._rows("SELECT name FROM jobs")}
+
     def flaws(self) -> list[str]:
         """Return what is wrong with the file or its rows; nothing when all is well."""
         found = [f"{count} {what}" for what, query in _HALVES.items() if (count := self._number(query))]

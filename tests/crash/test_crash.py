@@ -6,12 +6,19 @@ from tests.crash.harness import Plan, run
 from tests.crash.table import table
 
 
-@pytest.mark.parametrize("dispatchers", [1, 3])
+@pytest.mark.parametrize(
+    ("dispatchers", "celery", "kills"),
+    [
+        pytest.param(1, False, 5, id="1 thread"),
+        pytest.param(3, False, 5, id="3 processes"),
+        pytest.param(4, True, 3, id="4 Celery workers"),
+    ],
+)
 def test_nothing_that_was_answered_202_is_lost_when_processes_are_killed_at_random(
-    request, tmp_path, database, dispatchers
+    request, tmp_path, database, dispatchers, celery, kills
 ):
     url = request.getfixturevalue("database_url") if database == "postgresql" else None
-    plan = Plan(messages=240, kills=5, dispatchers=dispatchers, seed=dispatchers, seconds=120, latency_ms=5)
+    plan = Plan(240, kills, dispatchers, seed=dispatchers, seconds=120, latency_ms=5, celery=celery)
 
     report = run(plan, tmp_path, database_url=url)
 
