@@ -82,9 +82,9 @@ def test_new_rows_find_free_numbers_behind_the_copied_ones(urls):
     with opened.begin() as connection:
         like = connection.execute(select(Attempt.__table__)).mappings().first()
         assert like is not None
-        highest = connection.scalar(select(func.max(Attempt.id)))
+        highest = connection.scalar(select(func.max(Attempt.id))) or 0
         connection.execute(insert(Attempt).values({name: value for name, value in like.items() if name != "id"}))
-        assert connection.scalar(select(func.max(Attempt.id))) > highest
+        assert (connection.scalar(select(func.max(Attempt.id))) or 0) > highest
     opened.dispose()
 
 
