@@ -307,3 +307,12 @@ def test_dispatchers_that_claim_at_once_share_what_there_is_and_wait_for_nobody(
     transact(lambda session: nested(session, 3))
     assert [len(ids) for ids in taken] == [10] * 4
     assert len(set().union(*taken)) == 40
+
+
+def test_a_dispatcher_that_keeps_its_journal_elsewhere_is_a_stranger(app, tmp_path):
+    own = dispatchers.host()
+    settings = app.extensions["postroom.dispatch"]
+    app.extensions["postroom.dispatch"] = replace(settings, journals=tmp_path / "elsewhere")
+    assert dispatchers.host() != own
+    app.extensions["postroom.dispatch"] = settings
+    assert dispatchers.host() == own

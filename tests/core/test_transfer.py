@@ -63,7 +63,8 @@ def test_a_copy_holds_the_same_in_every_table(urls):
     told = copy(source, target)
 
     assert held(target) == before == held(source)
-    assert f"attempts{' ' * 8}{everything.ROWS:>10} rows" in told
+    lines = [line.split()[:3] for line in told.splitlines()]
+    assert ["attempts", str(everything.ROWS), "rows"] in lines
 
 
 def test_a_copy_of_a_copy_adds_up_to_the_same(urls, lent):
