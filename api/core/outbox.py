@@ -20,7 +20,6 @@ from typing import Any, cast
 from uuid import UUID, uuid4
 
 from sqlalchemy import (
-    ColumnElement,
     CursorResult,
     Integer,
     Table,
@@ -111,14 +110,16 @@ def next_due(session: Session, *, transports: Collection[str], holder: UUID) -> 
     return due
 
 
-def claim(session: Session, *, holder: UUID, transport: str, limit: int, lease: timedelta) -> list[Claim]:
-    """Take up to `limit` due deliveries for `holder` until the lease ends, oldest first, as values.
+def claim(
+    session: Session, *, holder: UUID, transport: str, limit: int, lease: timedelta, token: UUID | None = None
+) -> list[Claim]:
+    """Take up to `limit` due deliveries for `holder` until the lease ends, oldest first, as values; under one token.
 
     What has expired, was withdrawn or has lost too many holders is finished here and not returned. What has
     attachments waits while those that `holder` has already take up the memory for them.
     """
     now = clock.utcnow()
-    token = uuid4()
+    token = uuid4() if token is None else token
     connection = session.connection()
     form = codec(connection.dialect.name)
     values = {
@@ -163,15 +164,10 @@ def release(session: Session, claims: Iterable[Hold]) -> None:
         _touched(session, _held(held).values(**_UNCLAIMED, due_at=clock.utcnow()))
 
 
-def withdraw(session: Session, where: ColumnElement[bool]) -> int:
-    """Cancel the matching deliveries that wait, mark those being sent; return how many were cancelled."""
-    now = clock.utcnow()
-    waiting = Delivery.status.in_([DeliveryStatus.QUEUED, DeliveryStatus.DEFERRED])
-    cancelled = _rows(
-        session, update(Delivery).where(where, waiting).values(status=DeliveryStatus.CANCELLED, finished_at=now)
-    )
-    _rows(session, update(Delivery).where(where, Delivery.finished_at.is_(None)).values(withdrawn=True))
-    return cancelled
+def revoke(session: Session, *, holder: UUID, token: UUID) -> int:
+    """Give back what a claim took whose commit was never answered: nobody knows of it; return how many those are."""
+    mine = and_(Delivery.finished_at.is_(None), Delivery.holder == holder, Delivery.token == token)
+    return _rows(session, update(Delivery).where(mine).values(**_UNCLAIMED, due_at=clock.utcnow()))
 
 
 def suspect(session: Session, holder: UUID) -> None:
