@@ -47,7 +47,13 @@ def create_app(settings: config.Settings | None = None, *, reload: bool = False)
     db.configure(app)
     migrations.configure(app, paths.share("migrations"))
     mail.init_app(app)
-    http.configure(app, public_url=settings.public_url, dispatch=settings.dispatch, origins=settings.cors_origins)
+    http.configure(
+        app,
+        public_url=settings.public_url,
+        dispatch=settings.dispatch,
+        origins=settings.cors_origins,
+        open_metrics=settings.metrics == "open",
+    )
     app.shell_context_processor(shell.names)
     return app
 

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import click
 
-from api import config, development, mailing, serving
+from api import config, development, mailing, operating, serving
 from api.app import create_app
 from api.core import addresses, keys, migrations, notifications
 from api.core.dispatchers import Drive
@@ -210,6 +210,9 @@ def upgrade() -> None:
     """Bring the tables to this version's schema; every command that needs them does so by itself."""
     with prepared(config.read()):
         click.echo(f"{migrations.name()} is at schema {migrations.state().current}.")
+
+
+cli.add_command(operating.status)
 
 
 def _every_key() -> Iterator[ApiKey]:

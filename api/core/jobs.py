@@ -15,7 +15,7 @@ from sqlalchemy import String, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from api.core import clock, erasure, outbox, policy, receipts, transports
+from api.core import clock, erasure, figures, outbox, policy, receipts, transports
 from api.core.db import Base, Instant, db, transact
 from api.core.retention import Retention
 
@@ -76,6 +76,7 @@ def _retain() -> None:
 JOBS = (
     Job("expire", timedelta(seconds=5), _expire),
     Job("erase", timedelta(seconds=5), _erase),
+    Job("count", timedelta(seconds=15), figures.count),
     Job("unstick", timedelta(minutes=1), _unstick),
     Job("receipts", timedelta(minutes=1), _forget_receipts),
     Job("retention", timedelta(minutes=1), _retain),

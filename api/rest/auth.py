@@ -1,6 +1,6 @@
 """Who asks, and what they may do: every route needs a key, but for a short list."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 from flask import Flask, Response, current_app, g, request
@@ -20,11 +20,15 @@ _PRIVATE = "/v1"
 _SCOPE = "postroom_scope"
 
 
-def configure(app: Flask, *, preflight: bool) -> None:
-    """Ask every request for its key; with `preflight`, browsers may ask what they may send without one."""
+def configure(app: Flask, *, preflight: bool, opened: Collection[str] = ()) -> None:
+    """Ask every request for its key; with `preflight`, browsers may ask what they may send without one.
+
+    The operator has `opened` these endpoints to everybody.
+    """
+    public = PUBLIC.union(opened)
 
     def authenticate() -> Response | None:
-        if request.endpoint in PUBLIC or (preflight and request.method == "OPTIONS") or _is_nothing():
+        if request.endpoint in public or (preflight and request.method == "OPTIONS") or _is_nothing():
             return None
         key = keys.authenticate(_secret())
         if key is None:

@@ -19,12 +19,14 @@ from api.rest import (
     keys,
     lifecycle,  # noqa: F401 -- its routes belong to the blueprint of notifications
     links,
+    metrics,
     notifications,
     openapi,
     problems,
     readiness,
     recipients,
     templates,
+    traffic,
     transports,
     users,
 )
@@ -55,7 +57,9 @@ def config(*, public_url: str, trusted_hosts: Collection[str]) -> dict[str, Any]
     }
 
 
-def configure(app: Flask, *, public_url: str, dispatch: str, origins: Collection[str]) -> None:
+def configure(
+    app: Flask, *, public_url: str, dispatch: str, origins: Collection[str], open_metrics: bool = False
+) -> None:
     """Register the routes and everything that stands before and behind them."""
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's own provider has it
     # A redirect to the same path with a slash would go to whatever host the request names.
@@ -65,11 +69,12 @@ def configure(app: Flask, *, public_url: str, dispatch: str, origins: Collection
     problems.configure(app)
     headers.configure(app)
     hosts.configure(app, app.config["POSTROOM_HOSTS"])
-    auth.configure(app, preflight=bool(origins))
+    auth.configure(app, preflight=bool(origins), opened=("metrics.metrics",) if open_metrics else ())
+    traffic.configure(app)
     if origins:
         headers.allow_origins(app, origins)
     api = Api(app)
     openapi.configure(api)
-    for room in (users, notifications, recipients, batches, templates, inbox, keys, transports, health):
+    for room in (users, notifications, recipients, batches, templates, inbox, keys, transports, health, metrics):
         api.register_blueprint(room.blp)
     app.register_blueprint(docs.blp)

@@ -67,6 +67,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_dispatchers")),
     )
     op.create_table(
+        "figures",
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("value", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_figures")),
+    )
+    op.create_table(
         "jobs",
         sa.Column("name", sa.String(length=32), nullable=False),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
@@ -337,6 +344,7 @@ def downgrade() -> None:
 
     op.drop_table("receipts")
     op.drop_table("jobs")
+    op.drop_table("figures")
     op.drop_table("dispatchers")
     with op.batch_alter_table("captures", schema=None) as batch_op:
         batch_op.drop_index("ix_captures_mode_id")
