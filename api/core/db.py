@@ -180,8 +180,9 @@ def transact(work: Callable[[Session], T], *, durable: bool = True) -> T:
 
     Nothing below the use-cases commits; they all come through here, one after the other. With `durable` the
     commit has reached the disk when this returns; without, a power loss (not a crash of the process) may undo
-    it, which is right where losing the write only means doing it again. Raises Unavailable when the database
-    cannot be written, and whatever `work` raises, with nothing stored.
+    it, which is right where losing the write only means doing it again. Afterwards whoever watches the tables in this
+    process is nudged. Raises Unavailable when the database cannot be written, and whatever `work` raises, with nothing
+    stored.
     """
     engine = db.engine
     options: dict[str, Any] = {"postroom_durable": durable, "postroom_write": True}
@@ -195,11 +196,14 @@ def transact(work: Callable[[Session], T], *, durable: bool = True) -> T:
                 connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
             result = work(session)
             session.commit()
-            return result
     except (IntegrityError, ProgrammingError, DataError):
         raise
     except (OperationalError, DatabaseError) as error:
         raise errors.Unavailable("The database cannot be written just now.") from error
+    written: Callable[[], None] | None = current_app.extensions.get("postroom.written")
+    if written is not None:
+        written()
+    return result
 
 
 def _on_sqlite_connect(connection: Any, _record: object) -> None:

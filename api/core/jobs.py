@@ -15,7 +15,7 @@ from sqlalchemy import String, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from api.core import clock, erasure, figures, outbox, policy, receipts, transports
+from api.core import clock, erasure, figures, ledger, outbox, policy, receipts, transports
 from api.core.db import Base, Instant, db, transact
 from api.core.retention import Retention
 
@@ -67,6 +67,11 @@ def _forget_receipts() -> None:
         pass
 
 
+def _forget_quotas() -> None:
+    while transact(ledger.purge, durable=False) == ledger.PURGE_LIMIT:
+        pass
+
+
 def _retain() -> None:
     # It goes on where it was the last time, in this process.
     retention: Retention = current_app.extensions.setdefault("postroom.retention", Retention())
@@ -79,6 +84,7 @@ JOBS = (
     Job("count", timedelta(seconds=15), figures.count),
     Job("unstick", timedelta(minutes=1), _unstick),
     Job("receipts", timedelta(minutes=1), _forget_receipts),
+    Job("quotas", timedelta(minutes=1), _forget_quotas),
     Job("retention", timedelta(minutes=1), _retain),
 )
 

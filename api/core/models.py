@@ -14,10 +14,17 @@ from schemas.vocabulary import DeliveryStatus, Mode, NotificationStatus, Outcome
 #: An open delivery has no end yet. Spelled as IS NULL, because SQLite uses a partial index only for a
 #: condition that it can prove without knowing the bound parameters.
 _OPEN = text("finished_at IS NULL")
+#: The id of the key that the operator's own shell and command line act by.
+OPERATOR = UUID(int=0)
+#: What waits is in nobody's hands: an index of the few that are held costs an accept nothing, and a claim one entry.
+_TAKEN = text("holder IS NOT NULL")
 
 
 class ApiKey(Base):
-    """A caller's key: only its SHA-256 digest is kept, and four characters to tell it by."""
+    """A caller's key: only its SHA-256 digest is kept, and four characters to tell it by.
+
+    `origins` and `templates` are those of a browser key, which has no scopes; any other key has neither.
+    """
 
     __tablename__ = "api_keys"
 
@@ -27,8 +34,20 @@ class ApiKey(Base):
     hint: Mapped[str] = mapped_column(String(4))
     mode: Mapped[Mode] = mapped_column(word(Mode))
     scopes: Mapped[list[str]] = mapped_column(JSONValue)
+    origins: Mapped[list[str] | None] = mapped_column(JSONValue)
+    templates: Mapped[list[str] | None] = mapped_column(JSONValue)
     created_at: Mapped[datetime] = mapped_column(Instant)
     revoked_at: Mapped[datetime | None] = mapped_column(Instant)
+
+    @property
+    def is_browser(self) -> bool:
+        """Whether it stands in pages for everybody to read."""
+        return self.origins is not None
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether it is the one that stands in no table (see `core.keys.operator`)."""
+        return self.id == OPERATOR
 
 
 class User(Base):
@@ -49,6 +68,8 @@ class User(Base):
     name: Mapped[str | None] = mapped_column(String(200))
     locale: Mapped[str | None] = mapped_column(String(35))
     metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JSONValue)
+    #: The key that registered it.
+    registered_by: Mapped[UUID | None]
     #: Rises with each change: the ETag, and what an update compares.
     version: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(Instant)
@@ -128,7 +149,7 @@ class Delivery(Base):
     __table_args__ = (
         Index("ix_deliveries_due", "transport", "due_at", sqlite_where=_OPEN, postgresql_where=_OPEN),
         Index("ix_deliveries_expiry", "expires_at", sqlite_where=_OPEN, postgresql_where=_OPEN),
-        Index("ix_deliveries_holder", "holder", sqlite_where=_OPEN, postgresql_where=_OPEN),
+        Index("ix_deliveries_holder", "holder", sqlite_where=_TAKEN, postgresql_where=_TAKEN),
         Index("ix_deliveries_recipient", "recipient_key", "notification_id"),
     )
 

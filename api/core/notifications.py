@@ -9,7 +9,7 @@ from flask import current_app
 from sqlalchemy import Select, insert, select
 from sqlalchemy.orm import Session, selectinload
 
-from api.core import addresses, attachments, contents, drafts, receipts, recipients, transports
+from api.core import addresses, attachments, backlog, contents, drafts, frequency, receipts, recipients, transports
 from api.core.attachments import Attachment
 from api.core.db import db, transact
 from api.core.drafts import Draft
@@ -23,16 +23,21 @@ def accept(*, key: ApiKey, ticket: Ticket | None = None, **message: Any) -> Noti
     """Accept a message for delivery: check, render and freeze it, store it on disk, and wake the dispatcher.
 
     Takes what `drafts.make` takes, with users as recipients too, and raises what that and `recipients.resolve` raise,
-    TwinRunning if the ticket was used meanwhile, and Unavailable; then nothing is stored.
+    TwinRunning if the ticket was used meanwhile, TooMany, QueueFull and Unavailable; then nothing is stored.
     """
-    draft = drafts.make(**recipients.resolve(message, mode=key.mode))
+    backlog.current().check()
+    resolved = recipients.resolve(message, recipients.find([message], mode=key.mode))
+    draft = drafts.make(mode=key.mode, **resolved)
 
-    def work(session: Session) -> None:
-        receipts.reserve(session, ticket)
-        store(session, [draft], mode=key.mode)
-        receipts.fill(session, ticket, lambda: read(session, [draft.id])[0], subject=draft.id)
+    with frequency.counted(key, [draft], frequency.within({"": resolved})) as count:
 
-    transact(work)
+        def work(session: Session) -> None:
+            receipts.reserve(session, ticket)
+            count(session)
+            store(session, [draft], mode=key.mode)
+            receipts.fill(session, ticket, lambda: read(session, [draft.id])[0], subject=draft.id)
+
+        transact(work)
     nudge()
     return get(draft.id, key=key)
 
@@ -43,7 +48,9 @@ def store(session: Session, accepted: Sequence[Draft], *, mode: Mode, batch_id: 
         return
     session.execute(insert(Notification), [_notification(draft, mode, batch_id) for draft in accepted])
     session.execute(insert(Content), [contents.row(draft.id, draft.content) for draft in accepted])
-    session.execute(insert(Delivery), [row for draft in accepted for row in _deliveries(draft, mode)])
+    deliveries = [row for draft in accepted for row in _deliveries(draft, mode)]
+    session.execute(insert(Delivery), deliveries)
+    backlog.current().add(len(deliveries))
     files = [row for draft in accepted for row in attachments.rows(draft.id, draft.content.attachments)]
     if files:
         session.execute(insert(Attachment), files)

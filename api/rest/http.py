@@ -8,10 +8,14 @@ import flask_smorest
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
+from api.core.rates import Rate
 from api.rest import (
     auth,
     batches,
+    browsers,
     docs,
+    events,  # noqa: F401 -- as those of lifecycle
+    fields,
     headers,
     health,
     hosts,
@@ -26,6 +30,7 @@ from api.rest import (
     readiness,
     recipients,
     templates,
+    throttle,
     traffic,
     transports,
     users,
@@ -58,7 +63,14 @@ def config(*, public_url: str, trusted_hosts: Collection[str]) -> dict[str, Any]
 
 
 def configure(
-    app: Flask, *, public_url: str, dispatch: str, origins: Collection[str], open_metrics: bool = False
+    app: Flask,
+    *,
+    public_url: str,
+    dispatch: str,
+    origins: Collection[str],
+    rate: Rate | None = None,
+    browser_rate: Rate | None = None,
+    open_metrics: bool = False,
 ) -> None:
     """Register the routes and everything that stands before and behind them."""
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's own provider has it
@@ -69,12 +81,16 @@ def configure(
     problems.configure(app)
     headers.configure(app)
     hosts.configure(app, app.config["POSTROOM_HOSTS"])
-    auth.configure(app, preflight=bool(origins), opened=("metrics.metrics",) if open_metrics else ())
+    throttle.configure(app, rate, browsers=browser_rate)
+    auth.configure(
+        app,
+        preflight=browsers.any_preflight(origins),
+        opened=("metrics.metrics",) if open_metrics else (),
+    )
     traffic.configure(app)
-    if origins:
-        headers.allow_origins(app, origins)
+    headers.allow_origins(app, browsers.readable(origins))
     api = Api(app)
-    openapi.configure(api)
+    fields.configure(api)
     for room in (users, notifications, recipients, batches, templates, inbox, keys, transports, health, metrics):
         api.register_blueprint(room.blp)
     app.register_blueprint(docs.blp)

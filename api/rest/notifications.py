@@ -3,21 +3,31 @@
 from typing import Any
 from uuid import UUID
 
-from flask import g
+from flask import Response, g, jsonify
 
-from api.core import clock, notifications, search
-from api.core.errors import Invalid, NotAllowed
+from api.core import browsers, clock, notifications, search, tokens
+from api.core.errors import FieldError, Invalid, NotAllowed
 from api.core.models import Delivery, Notification
 from api.core.receipts import Ticket
-from api.rest import examples, links, mailboxes, pointers, preconditions
+from api.rest import examples, links, mailboxes, pointers, preconditions, waiting
 from api.rest.blueprint import Blueprint
-from schemas.notifications import NotificationIn, NotificationOut, NotificationPage, NotificationQuery
+from schemas.notifications import (
+    NotificationAccepted,
+    NotificationIn,
+    NotificationOut,
+    NotificationPage,
+    NotificationQuery,
+)
 from schemas.vocabulary import DeliveryStatus, Scope
 
 blp = Blueprint("notifications", __name__, url_prefix="/v1/notifications", description="Sending mail, and its status.")
 
 #: Seconds until it is worth asking again: while something is under way, and at most.
 SHORTEST_WAIT, LONGEST_WAIT = 2, 60
+_RESOURCE = NotificationOut()
+_WITH_STATUS = ("ETag", "Preference-Applied", "Retry-After", "Vary")
+#: Stands where a browser is not told an address.
+HIDDEN = "[hidden]"
 
 
 @blp.operation("POST", "", id="send_notification", scope=Scope.NOTIFICATIONS_WRITE)
@@ -31,12 +41,12 @@ SHORTEST_WAIT, LONGEST_WAIT = 2, 60
 )
 @blp.answers(
     202,
-    NotificationOut(),
+    NotificationAccepted(),
     description="Stored, and sent as soon as possible. `Location` is the status resource.",
     example=examples.QUEUED,
     headers=("Location", "Retry-After"),
 )
-@blp.once(NotificationOut(), lambda notification: _queued(notification))
+@blp.once(NotificationAccepted(), lambda notification: _queued(notification))
 def send(body: dict[str, Any], ticket: Ticket | None) -> Any:
     """Send mail, now or at `send_at`.
 
@@ -55,13 +65,17 @@ def find(query: dict[str, Any]) -> Any:
 
 
 @blp.operation("GET", "/<uuid:notification_id>", id="get_notification", scope=Scope.NOTIFICATIONS_READ)
+@blp.or_token
+@blp.patient
+@waiting.waits
 @preconditions.tagged
-@blp.answers(200, NotificationOut(), example=examples.NOTIFICATION, headers=("ETag", "Retry-After"))
-@blp.also(304, description="Still as the ETag says.", headers=("ETag", "Retry-After"))
+@blp.answers(200, NotificationOut(), example=examples.NOTIFICATION, headers=_WITH_STATUS)
+@blp.also(304, description="Still as the ETag says.", headers=_WITH_STATUS)
 def get(notification_id: UUID) -> Any:
     """Show how a notification stands.
 
-    `Retry-After` is there while a recipient is open.
+    `Retry-After` is there while a recipient is open. With `Prefer: wait=N` the answer comes when it has changed, or
+    differs from what `If-None-Match` names, at the latest after N seconds.
     """
     notification = notifications.get(notification_id, key=g.key)
     return shown(notification), _wait(notification)
@@ -78,6 +92,11 @@ def shown(notification: Notification) -> dict[str, Any]:
         "metadata": notification.metadata_,
         "deliveries": [_delivery(delivery) for delivery in notification.deliveries],
     }
+
+
+def represented(notification: Notification) -> Response:
+    """Return the status resource as a GET answers it."""
+    return jsonify(_RESOURCE.dump(shown(notification)))
 
 
 def followed(notification: Notification) -> dict[str, str]:
@@ -113,12 +132,34 @@ def _wait(notification: Notification) -> dict[str, str]:
 
 
 def _queued(notification: Notification) -> tuple[dict[str, Any], int, dict[str, str]]:
-    return shown(notification), 202, followed(notification)
+    body = shown(notification)
+    if _hides_recipient():
+        body["deliveries"] = [{**one, "recipient": HIDDEN} for one in body["deliveries"]]
+    token = {} if g.mint is None else {"status_token": g.mint(notification)}
+    return {**body, **token}, 202, followed(notification)
+
+
+def _hides_recipient() -> bool:
+    """Tell whether a browser wrote to a user by an id: then the address is nothing to tell it."""
+    given = g.body.get("to", ())
+    to = given if isinstance(given, list) else [given]
+    return g.key.is_browser and any(isinstance(one, dict) and "user_id" in one for one in to)
+
+
+def _refuse_token() -> None:
+    """Raise NotAllowed for a token that would show the recipient's address to a browser that does not know it."""
+    if g.body.get("status_token") and _hides_recipient():
+        detail = "The status of mail to a user's id is not for browsers: it names the user's address."
+        raise NotAllowed(detail, errors=[FieldError("/status_token", detail, "not_allowed")])
 
 
 def _accepted(body: dict[str, Any], ticket: Ticket | None) -> Notification:
+    # Before the message's own transaction, in which the answer that will be given again is written.
+    g.mint = tokens.minter() if body.pop("status_token") else None
     message = mailboxes.loaded(body)
     try:
+        browsers.check_message(message, key=g.key)
+        _refuse_token()
         return notifications.accept(key=g.key, ticket=ticket, **message)
     except (Invalid, NotAllowed) as error:
         error.errors = tuple(pointers.within(g.body, one) for one in error.errors)
