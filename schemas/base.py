@@ -24,6 +24,12 @@ _SAID: dict[str, str] = {
 }
 
 
+def rfc3339(time: datetime) -> str:
+    """Return an aware time as it stands on the wire: in UTC, with milliseconds and `Z`."""
+    utc = time if time.tzinfo is UTC else time.astimezone(UTC)
+    return utc.isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
 class Request(Schema):
     """A body or a query: an unknown field is a mistake of the caller's, and said to be one."""
 
@@ -107,10 +113,7 @@ class Instant(Coded, fields.DateTime):
     }
 
     def _serialize(self, value: Any, attr: Any, obj: Any, **kwargs: Any) -> Any:
-        if value is None:
-            return None
-        utc: datetime = value.astimezone(UTC)
-        return utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return None if value is None else rfc3339(value)
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> datetime:
         if not isinstance(value, str) or _RFC3339.fullmatch(value) is None:

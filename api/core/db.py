@@ -1,30 +1,27 @@
 """The database: declarative base, column types, and the one road that writing transactions take."""
 
-import contextlib
-import fcntl
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from flask import Flask, current_app
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import JSON, Connection, DateTime, Engine, Enum, MetaData, event
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
-from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, ProgrammingError
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from api.core import errors
+from api.core import errors, rows
+from api.core.road import BUSY_SECONDS, Job, Road, Turn
+from api.core.rows import Prepared, Rows
 
 T = TypeVar("T")
-
-#: Seconds a writer waits for its turn before the caller is told to come back later.
-BUSY_SECONDS = 5.0
 
 _NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -80,62 +77,6 @@ class Instant(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-class Turn:
-    """Whose turn it is to write: one thread per process, and on SQLite one process per file.
-
-    SQLite's own wait for a lock is a sleep that grows to 100 ms and is unfair; queueing in front of it
-    keeps two writing processes from a p99 near a second. It also keeps commit and checkpoint of two
-    connections apart, which versions before 3.51.3 need (the WAL-reset bug).
-    """
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._thread = threading.Lock()
-        self._file: IO[bytes] | None = None
-
-    @contextlib.contextmanager
-    def taken(self) -> Iterator[None]:
-        """Hold the turn. Raises Unavailable when it does not come within `BUSY_SECONDS`."""
-        deadline = time.monotonic() + BUSY_SECONDS
-        if not self._thread.acquire(timeout=BUSY_SECONDS):
-            raise errors.Unavailable("The database is busy.")
-        try:
-            self._lock_file(deadline)
-            try:
-                yield
-            finally:
-                if self._file is not None:
-                    fcntl.flock(self._file, fcntl.LOCK_UN)
-        finally:
-            self._thread.release()
-
-    def close(self) -> None:
-        """Let go of the lock file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def _lock_file(self, deadline: float) -> None:
-        if self._path is None:
-            return
-        if self._file is None:
-            try:
-                self._file = self._path.open("ab")
-            except OSError as error:
-                raise errors.Unavailable("The database directory cannot be written.") from error
-        pause = 0.0005
-        while True:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                # A blocking flock cannot time out, and its holder may be a stopped process.
-                if time.monotonic() > deadline:
-                    raise errors.Unavailable("The database is busy.") from None
-                time.sleep(pause)
-                pause = min(pause * 1.5, 0.004)
-
-
 def configure(app: Flask) -> None:
     """Bind `db` to the app's database, with the pragmas and the isolation that `transact` relies on."""
     db.init_app(app)
@@ -143,11 +84,11 @@ def configure(app: Flask) -> None:
         if db.engine.dialect.name == "sqlite":
             event.listen(db.engine, "connect", _on_sqlite_connect)
             event.listen(db.engine, "begin", _on_sqlite_begin)
-        app.extensions["postroom.turn"] = _turn(db.engine)
+        _open(app, db.engine)
 
 
 def close(app: Flask) -> None:
-    """Let go of the connections and the lock file."""
+    """Let go of the connections and the lock files."""
     with app.app_context():
         db.session.remove()
         db.engine.dispose()
@@ -158,13 +99,15 @@ def reopen(app: Flask) -> None:
     """Start afresh in a forked child: neither a connection nor a held lock may be shared with the parent."""
     with app.app_context():
         db.engine.dispose(close=False)
-        app.extensions["postroom.turn"] = _turn(db.engine)
+        _open(app, db.engine)
 
 
-def _turn(engine: Engine) -> Turn:
+def _open(app: Flask, engine: Engine) -> None:
     path = engine.url.database
     on_disk = engine.dialect.name == "sqlite" and path and path != ":memory:"
-    return Turn(Path(f"{path}.writer") if on_disk else None)
+    turn = Turn(Path(f"{path}.writer") if on_disk else None, patience=BUSY_SECONDS)
+    app.extensions["postroom.turn"] = turn
+    app.extensions["postroom.road"] = Road(turn, partial(_carry, engine))
 
 
 def engine_options(url: str) -> dict[str, object]:
@@ -176,30 +119,109 @@ def engine_options(url: str) -> dict[str, object]:
 
 
 def transact(work: Callable[[Session], T], *, durable: bool = True) -> T:
-    """Run `work` in one writing transaction, commit, and return what it returned.
+    """Run `work` in a writing transaction, commit, and return what it returned.
 
-    Nothing below the use-cases commits; they all come through here, one after the other. With `durable` the
-    commit has reached the disk when this returns; without, a power loss (not a crash of the process) may undo
-    it, which is right where losing the write only means doing it again. Raises Unavailable when the database
-    cannot be written, and whatever `work` raises, with nothing stored.
+    Nothing below the use-cases commits; they all come through here. With `durable` the commit has reached the disk
+    when this returns; without, a power loss (not a crash of the process) may undo it, which is right where losing the
+    write only means doing it again. On SQLite one transaction of the process follows the other, and durable works
+    that wait at the same time share one, each in a savepoint of its own. Raises Unavailable when the database cannot
+    be written, and whatever `work` raises, with nothing of it stored.
     """
     engine = db.engine
-    options: dict[str, Any] = {"postroom_durable": durable, "postroom_write": True}
-    if engine.dialect.name != "sqlite":
-        options["isolation_level"] = "READ COMMITTED"
-    turn: Turn = current_app.extensions["postroom.turn"]
+    if engine.dialect.name == "sqlite":
+        return cast(T, _travel(work, durable=durable))
     try:
-        with turn.taken(), Session(engine, expire_on_commit=False) as session:
-            connection = session.connection(execution_options=options)
-            if not durable and engine.dialect.name == "postgresql":
+        with _begun(engine, durable=durable, isolation_level="READ COMMITTED") as connection:
+            if not durable:
                 connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
-            result = work(session)
-            session.commit()
-            return result
-    except (IntegrityError, ProgrammingError, DataError):
-        raise
-    except (OperationalError, DatabaseError) as error:
-        raise errors.Unavailable("The database cannot be written just now.") from error
+            return _worked(connection, work)
+    except DatabaseError as error:
+        raise _told(error) from error
+
+
+def add(new: Rows) -> None:
+    """Insert rows as a durable transaction, like `transact`; on SQLite those that wait together are one statement."""
+    engine = db.engine
+    if engine.dialect.name == "sqlite":
+        _travel(rows.prepare(engine.dialect, new), durable=True)
+    else:
+        transact(lambda session: rows.insert(session.connection(), new))
+
+
+def _travel(work: Callable[[Session], Any] | Prepared, *, durable: bool) -> Any:
+    road: Road = current_app.extensions["postroom.road"]
+    return road.travel(Job(work, shares=durable, patience=BUSY_SECONDS))
+
+
+def _carry(engine: Engine, jobs: Sequence[Job]) -> None:
+    """Do the jobs in one transaction. Who fails undoes nobody else's; if the commit fails, all of them do."""
+    try:
+        with _begun(engine, durable=jobs[0].shares) as connection:
+            if len(jobs) == 1:
+                # Nobody to be kept apart from: its failure undoes the transaction.
+                jobs[0].end(_done(connection, jobs[0].work))
+            else:
+                _carry_together(connection, jobs)
+    except DatabaseError as error:
+        for job in jobs:
+            if job.error is None:
+                job.end(error=_told(error))
+
+
+def _carry_together(connection: Connection, jobs: Sequence[Job]) -> None:
+    new = [job for job in jobs if not callable(job.work)]
+    rest: Sequence[Job] = jobs
+    # All new rows in as few statements as for one; if a single one is refused, each on its own tells whose it is.
+    if new and _succeeds(connection, new, lambda: rows.write(connection, rows.merged(job.work for job in new))):
+        rest = [job for job in jobs if callable(job.work)]
+    for job in rest:
+        _succeeds(connection, [job], partial(job.context.run, _done, connection, job.work))
+
+
+def _succeeds(connection: Connection, jobs: Sequence[Job], work: Callable[[], Any]) -> bool:
+    """Do the work of some jobs in a savepoint, and note what came of it."""
+    savepoint = connection.begin_nested()
+    try:
+        result = work()
+        savepoint.commit()
+    except Exception as error:  # noqa: BLE001 -- it is handed to the caller whose work raised it
+        savepoint.rollback()
+        for job in jobs:
+            job.end(error=_told(error) if isinstance(error, DatabaseError) else error)
+        return False
+    for job in jobs:
+        job.end(result)
+    return True
+
+
+def _done(connection: Connection, work: Callable[[Session], Any] | Prepared) -> Any:
+    if callable(work):
+        return _worked(connection, work)
+    return rows.write(connection, work)
+
+
+def _worked(connection: Connection, work: Callable[[Session], T]) -> T:
+    with Session(connection, expire_on_commit=False, join_transaction_mode="rollback_only") as session:
+        result = work(session)
+        session.flush()
+        return result
+
+
+@contextmanager
+def _begun(engine: Engine, *, durable: bool, **options: Any) -> Iterator[Connection]:
+    with engine.connect() as connection:
+        writing = connection.execution_options(postroom_durable=durable, postroom_write=True, **options)
+        with writing.begin():
+            yield writing
+
+
+def _told(error: DatabaseError) -> Exception:
+    """Return what a caller is told: a broken rule of the tables as it is, all else as a database in trouble."""
+    if isinstance(error, IntegrityError | ProgrammingError | DataError):
+        return error
+    trouble = errors.Unavailable("The database cannot be written just now.")
+    trouble.__cause__ = error
+    return trouble
 
 
 def _on_sqlite_connect(connection: Any, _record: object) -> None:

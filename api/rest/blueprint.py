@@ -72,7 +72,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # it ships no t
         options["content_type"] = media_type
         return cast("Decorator", self.alt_response(status, schema=schema, **options))
 
-    def once(self, schema: Schema, picture: idempotency.Picture) -> Decorator:
+    def once(self, schema: Schema | None, picture: idempotency.Picture) -> Decorator:
         """Carry out what comes again under the same Idempotency-Key only once; see `idempotency.once`."""
 
         def decorator(view: View) -> View:

@@ -25,26 +25,28 @@ Picture = Callable[[Any], tuple[Any, int, Mapping[str, str]]]
 _BARE = re.compile(r"[ -~]+")
 #: A string as RFC 8941 §3.3.3 has it.
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _WRONG = f"The Idempotency-Key must be 1 to {LONGEST} printable ASCII characters, bare or as a quoted string."
 
 
-def once(schema: Schema, picture: Picture) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def once(schema: Schema | None, picture: Picture) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Answer a request that was carried out before as it was answered then.
 
     The view is called with a `ticket`, None without the header, which its use-case stores the answer with; it
-    returns what the use-case does, and `picture` and `schema` make the answer of that.
+    returns what the use-case does, and `picture` and `schema` make the answer of that; without a schema, what
+    `picture` returns is plain JSON already.
     """
 
     def write(result: Any) -> Answer:
         shown, status, headers = picture(result)
-        return Answer(status, headers, current_app.json.dumps(schema.dump(shown)).encode())
+        return Answer(status, headers, _encode(shown if schema is None else schema.dump(shown)).encode())
 
     def decorator(view: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(view)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             name = key(request.headers.get("Idempotency-Key"))
             if name is None:
-                return picture(view(*args, ticket=None, **kwargs))
+                return _response(write(view(*args, ticket=None, **kwargs)))
             ticket = Ticket(g.key.id, str(request.endpoint), name, fingerprint(g.body), write)
             return _answered(ticket, functools.partial(view, *args, ticket=ticket, **kwargs))
 
@@ -91,4 +93,4 @@ def _answered(ticket: Ticket, work: Callable[[], Any]) -> Response:
 
 
 def _response(answer: Answer) -> Response:
-    return current_app.response_class(answer.body, answer.status, dict(answer.headers), mimetype="application/json")
+    return current_app.response_class(answer.body, answer.status, answer.headers, mimetype="application/json")

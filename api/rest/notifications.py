@@ -6,13 +6,15 @@ from uuid import UUID
 from flask import g
 
 from api.core import clock, notifications, search
+from api.core.drafts import Draft
 from api.core.errors import Invalid, NotAllowed
 from api.core.models import Delivery, Notification
 from api.core.receipts import Ticket
 from api.rest import examples, links, mailboxes, pointers, preconditions
 from api.rest.blueprint import Blueprint
+from schemas.base import rfc3339
 from schemas.notifications import NotificationIn, NotificationOut, NotificationPage, NotificationQuery
-from schemas.vocabulary import DeliveryStatus, Scope
+from schemas.vocabulary import DeliveryStatus, NotificationStatus, Scope
 
 blp = Blueprint("notifications", __name__, url_prefix="/v1/notifications", description="Sending mail, and its status.")
 
@@ -36,7 +38,7 @@ SHORTEST_WAIT, LONGEST_WAIT = 2, 60
     example=examples.QUEUED,
     headers=("Location", "Retry-After"),
 )
-@blp.once(NotificationOut(), lambda notification: _queued(notification))
+@blp.once(None, lambda draft: _queued(draft))
 def send(body: dict[str, Any], ticket: Ticket | None) -> Any:
     """Send mail, now or at `send_at`.
 
@@ -112,14 +114,45 @@ def _wait(notification: Notification) -> dict[str, str]:
     return {"Retry-After": str(min(max(seconds, SHORTEST_WAIT), LONGEST_WAIT))}
 
 
-def _queued(notification: Notification) -> tuple[dict[str, Any], int, dict[str, str]]:
-    return shown(notification), 202, followed(notification)
+def _queued(draft: Draft) -> tuple[dict[str, Any], int, dict[str, str]]:
+    """Return what NotificationOut would dump of the stored message; all of it is known without asking the table."""
+    plan, url = draft.plan, links.to("v1", "notifications", draft.id)
+    due = rfc3339(plan.due_at)
+    body = {
+        "id": str(draft.id),
+        "url": url,
+        "status": NotificationStatus.SCHEDULED if plan.due_at > draft.created_at else NotificationStatus.QUEUED,
+        "created_at": rfc3339(draft.created_at),
+        "send_at": plan.send_at and rfc3339(plan.send_at),
+        "expires_at": plan.expires_at and rfc3339(plan.expires_at),
+        "finished_at": None,
+        "subject": draft.content.subject,
+        "template": draft.template_name and {"name": draft.template_name, "version": draft.template_version},
+        "tags": draft.tags,
+        "metadata": draft.metadata,
+        "batch_id": None,
+        "message_id": draft.content.message_id,
+        "deliveries": [
+            {
+                "recipient": recipient.email,
+                "kind": recipient.kind,
+                "status": DeliveryStatus.QUEUED,
+                "attempts": 0,
+                "next_attempt_at": due,
+                "possible_duplicate": False,
+                "history": [],
+            }
+            for recipient in draft.recipients
+        ],
+    }
+    seconds = int((plan.due_at - draft.created_at).total_seconds()) + 1
+    return body, 202, {"Location": url, "Retry-After": str(min(max(seconds, SHORTEST_WAIT), LONGEST_WAIT))}
 
 
-def _accepted(body: dict[str, Any], ticket: Ticket | None) -> Notification:
+def _accepted(body: dict[str, Any], ticket: Ticket | None) -> Draft:
     message = mailboxes.loaded(body)
     try:
-        return notifications.accept(key=g.key, ticket=ticket, **message)
+        return notifications.post(key=g.key, ticket=ticket, **message)
     except (Invalid, NotAllowed) as error:
         error.errors = tuple(pointers.within(g.body, one) for one in error.errors)
         raise
