@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields
 
 from schemas.complaints import Coded, Complaint, Length, Range, Sayings, wrong
+from schemas.loading import Brisk
 from schemas.text import ONE_LINE, is_storable, json_complaints, json_size, one_line
 
 _RFC3339 = re.compile(
@@ -30,7 +31,7 @@ def rfc3339(time: datetime) -> str:
     return utc.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
-class Request(Schema):
+class Request(Brisk):
     """A body or a query: an unknown field is a mistake of the caller's, and said to be one."""
 
     error_messages = _SAID

@@ -1,6 +1,8 @@
 """The blueprint of every resource: the strict parser, the scopes, and what the OpenAPI document tells of each view."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from http import HTTPStatus
 from typing import Any, Protocol, TypeVar, cast
 
@@ -38,7 +40,30 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # it ships no t
 
     def body(self, schema: Schema, *, examples: Mapping[str, Any]) -> Decorator:
         """Give the view the request's body, read by the schema; `examples` are values by their summary."""
-        return cast("Decorator", self.arguments(schema, examples=_named(examples)))
+        documented = self.arguments(schema, examples=_named(examples))
+
+        def decorator(view: View) -> View:
+            # What flask-smorest would put around the view, and webargs around that, is of use for the document alone.
+            @functools.wraps(view)
+            def wrapper(*args: Any, **kwargs: Any) -> Any:
+                return view(*args, self.ARGUMENTS_PARSER.body(schema), **kwargs)
+
+            wrapper._apidoc = documented(view)._apidoc  # type: ignore[attr-defined]
+            return cast("View", wrapper)
+
+        return decorator
+
+    @staticmethod
+    def doc(**facts: Any) -> Decorator:
+        """Document a view; unlike flask-smorest's own, without a function around it."""
+
+        def decorator(view: View) -> View:
+            known = deepcopy(getattr(view, "_apidoc", {}))
+            known["manual_doc"] = known.get("manual_doc", {}) | facts
+            view._apidoc = known  # type: ignore[attr-defined]
+            return view
+
+        return decorator
 
     def query(self, schema: Schema) -> Decorator:
         """Give the view the request's query, read by the schema."""

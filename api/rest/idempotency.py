@@ -7,10 +7,10 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from flask import Response, current_app, g, request
+from flask import Response, g, request
 from marshmallow import Schema
 from werkzeug.exceptions import BadRequest
 
@@ -19,6 +19,9 @@ from api.core.errors import TwinRunning
 from api.core.receipts import Answer, Ticket
 
 LONGEST = 255
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
 #: From what a use-case returned to the body that a schema dumps, the status, and the headers.
 Picture = Callable[[Any], tuple[Any, int, Mapping[str, str]]]
 
@@ -92,5 +95,13 @@ def _answered(ticket: Ticket, work: Callable[[], Any]) -> Response:
     return response
 
 
+class _Whole(Response):
+    """An answer to a POST that is complete as it stands: no link in it to be made absolute, no body to be left out."""
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        start_response(self.status, self.headers.to_wsgi_list())
+        return [self.get_data()]
+
+
 def _response(answer: Answer) -> Response:
-    return current_app.response_class(answer.body, answer.status, answer.headers, mimetype="application/json")
+    return _Whole(answer.body, answer.status, answer.headers, mimetype="application/json")
