@@ -183,8 +183,7 @@ def _is_written(engine: Engine, prepared: Prepared) -> bool:
     try:
         cursor = connection.cursor()
         _begin(cursor.execute, durable=True)
-        for statement, parameters in prepared:
-            cursor.executemany(statement, parameters)
+        rows.write(cursor.execute, prepared)
         connection.commit()
         return True
     except sqlite3.Error:
@@ -198,7 +197,9 @@ def _carry_together(connection: Connection, jobs: Sequence[Job]) -> None:
     new = [job for job in jobs if not callable(job.work)]
     rest: Sequence[Job] = jobs
     # All new rows in as few statements as for one; if a single one is refused, each on its own tells whose it is.
-    if new and _succeeds(connection, new, lambda: rows.write(connection, rows.merged(job.work for job in new))):
+    if new and _succeeds(
+        connection, new, lambda: rows.write(connection.exec_driver_sql, rows.merged(job.work for job in new))
+    ):
         rest = [job for job in jobs if callable(job.work)]
     for job in rest:
         _succeeds(connection, [job], partial(job.context.run, _done, connection, job.work))
@@ -223,7 +224,7 @@ def _succeeds(connection: Connection, jobs: Sequence[Job], work: Callable[[], An
 def _done(connection: Connection, work: Callable[[Session], Any] | Prepared) -> Any:
     if callable(work):
         return _worked(connection, work)
-    return rows.write(connection, work)
+    return rows.write(connection.exec_driver_sql, work)
 
 
 def _worked(connection: Connection, work: Callable[[Session], T]) -> T:

@@ -11,7 +11,19 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CursorResult, LargeBinary, String, Table, and_, delete, insert, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    CursorResult,
+    LargeBinary,
+    String,
+    Table,
+    and_,
+    delete,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
