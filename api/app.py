@@ -7,7 +7,7 @@ from flask import Flask
 from sqlalchemy.engine import make_url
 
 from api import config, paths, shell
-from api.core import addresses, db, migrations, retry, uploads
+from api.core import addresses, backlog, db, leases, migrations, quotas, rates, retry, simulator, uploads, watch
 from api.core.claim import Address
 from api.core.policy import Policy
 from api.core.rendering import Library
@@ -15,6 +15,7 @@ from api.delivery import thread
 from api.delivery.dispatch import DispatchSettings
 from api.delivery.smtp import mail
 from api.rest import http
+from schemas.vocabulary import Mode
 
 #: Added to the deadline of one SMTP transaction: a lease must outlive the slowest of them.
 LEASE_MARGIN = timedelta(seconds=60)
@@ -45,9 +46,18 @@ def create_app(settings: config.Settings | None = None, *, reload: bool = False)
         journals=_beside(url),
     )
     db.configure(app)
+    watch.configure(app, seats=settings.waiters)
     migrations.configure(app, paths.share("migrations"))
     mail.init_app(app)
-    http.configure(app, public_url=settings.public_url, dispatch=settings.dispatch, origins=settings.cors_origins)
+    quotas.configure(app, leases.Database() if settings.limit_store == "database" else quotas.Memory())
+    backlog.configure(app, None if settings.max_queue == "off" else int(settings.max_queue))
+    http.configure(
+        app,
+        public_url=settings.public_url,
+        dispatch=settings.dispatch,
+        origins=settings.cors_origins,
+        rate=rates.parse(settings.rate_limit),
+    )
     app.shell_context_processor(shell.names)
     return app
 
@@ -80,7 +90,7 @@ def _policy(settings: config.Settings, *, reload: bool) -> Policy:
     return Policy(
         sender=sender,
         allowed_senders=frozenset(_allowed(entry) for entry in allowed),
-        admin=_address("POSTROOM_ADMIN", settings.admin),
+        admin=_admin(settings.admin),
         welcome=settings.welcome,
         subject_prefix=settings.subject_prefix,
         schedule=retry.Schedule(
@@ -96,6 +106,7 @@ def _policy(settings: config.Settings, *, reload: bool) -> Policy:
         retain_content=_days(settings.retain_content_days),
         retain_metadata=_days(settings.retain_metadata_days),
         receipts_kept=timedelta(hours=settings.idempotency_hours),
+        recipient_rate=rates.parse(settings.recipient_limit),
     )
 
 
@@ -110,6 +121,14 @@ def _address(name: str, text: str | None) -> Address | None:
         return addresses.parse(text)
     except ValueError as error:
         raise config.ConfigError(f"{name}: {error}") from None
+
+
+def _admin(text: str | None) -> Address | None:
+    admin = _address("POSTROOM_ADMIN", text)
+    complaint = simulator.complaint(admin.email, mode=Mode.LIVE) if admin else None
+    if complaint is not None:
+        raise config.ConfigError(f"POSTROOM_ADMIN: {complaint[0]}")
+    return admin
 
 
 def _allowed(entry: str) -> str:

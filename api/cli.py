@@ -15,6 +15,7 @@ import click
 from api import config, development, mailing, serving
 from api.app import create_app
 from api.core import addresses, keys, migrations, notifications
+from api.core.dispatchers import Drive
 from api.core.errors import PostroomError
 from api.core.models import ApiKey
 from api.delivery.dispatch import Dispatcher
@@ -95,7 +96,7 @@ def dispatch(once: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     with prepared(config.read()) as app:
-        dispatcher = Dispatcher(app)
+        dispatcher = Dispatcher(app, drive=Drive.PROCESS)
         (dispatcher.run_until_idle if once else dispatcher.run)(stop.is_set)
 
 

@@ -4,14 +4,16 @@ A secret may also come from a file: `NAME_FILE` holds the path of a file whose c
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
-from urllib.parse import urlsplit
 
 from environs import EnvValidationError, FileAwareEnv
 
-from api.hostnames import ehlo_name, is_loopback
+from api import login
+from api.core import rates
+from api.hostnames import ehlo_name, is_base, is_origin
 from schemas.attachments import LONGEST_LIST
 
 #: Where a setting had another name first, that name is read too.
@@ -21,6 +23,8 @@ ALIASES = {
     "POSTROOM_ADMIN": "FLASKY_ADMIN",
 }
 DISPATCH = ("thread", "celery", "none")
+LIMIT_STORES = ("memory", "database")
+BROKERS = ("redis", "rediss", "amqp", "amqps")
 
 
 class ConfigError(Exception):
@@ -42,6 +46,7 @@ class Settings:
     subject_prefix: str = ""
     templates: str | None = None
     dispatch: str = "thread"
+    broker_url: str | None = field(default=None, repr=False)
     senders: int = 4
     relay_rate: float | None = None
     retry_first: float = 300.0
@@ -57,6 +62,11 @@ class Settings:
     retain_content_days: int = 30
     retain_metadata_days: int = 0
     idempotency_hours: float = 24.0
+    waiters: int = 128
+    rate_limit: str = "6000/minute"
+    recipient_limit: str = "60/hour"
+    limit_store: str = "memory"
+    max_queue: str = "1000000"
     mail_server: str = "localhost"
     mail_port: int = 25
     mail_use_tls: bool = False
@@ -73,6 +83,8 @@ class Settings:
     mail_deadline: float = 900.0
     mail_ca_file: str | None = None
     mail_local_hostname: str | None = None
+    #: The names of those that somebody has set, be it to the default.
+    explicit: frozenset[str] = field(default=frozenset(), repr=False, metadata={"setting": False})
 
     def mail(self) -> dict[str, Any]:
         """Return what Flask-Mail and the transport read from the app's config."""
@@ -101,7 +113,7 @@ def read(**given: Any) -> Settings:
     env = FileAwareEnv(eager=False, strip_whitespace=True)
     values: dict[str, Any] = {}
     try:
-        for name, default in asdict(Settings()).items():
+        for name, default in defaults().items():
             variable = name.upper() if name.startswith("mail_") else f"POSTROOM_{name.upper()}"
             values[name] = _value(env, variable, default)
         env.seal()
@@ -113,11 +125,17 @@ def read(**given: Any) -> Settings:
         raise ConfigError(str(error)) from None
     values.update(given)
     values = {name: value for name, value in values.items() if value is not None}
+    values["explicit"] = frozenset(values)
     settings = Settings(**values)
     if settings.sender is None and settings.mail_default_sender is not None:
         settings = Settings(**{**values, "sender": settings.mail_default_sender})
     check(settings)
     return settings
+
+
+def defaults() -> dict[str, Any]:
+    """Return the default of every setting by its field's name."""
+    return {one.name: one.default for one in fields(Settings) if one.metadata.get("setting", True)}
 
 
 def check(settings: Settings) -> None:
@@ -144,47 +162,20 @@ def _value(env: FileAwareEnv, variable: str, default: object) -> Any:
     return text
 
 
-def _both_tls(settings: Settings) -> str | None:
-    if settings.mail_use_tls and settings.mail_use_ssl:
-        return "MAIL_USE_TLS and MAIL_USE_SSL exclude each other: the first is STARTTLS (587), the second TLS (465)."
-    return None
-
-
-def _half_credentials(settings: Settings) -> str | None:
-    if bool(settings.mail_username) == bool(settings.mail_password):
-        return None
-    missing, there = (
-        ("MAIL_PASSWORD", "MAIL_USERNAME") if settings.mail_username else ("MAIL_USERNAME", "MAIL_PASSWORD")
-    )
-    return f"{missing} is missing, though {there} is set: the mail would go out without logging in."
-
-
-def _open_password(settings: Settings) -> str | None:
-    encrypted = settings.mail_use_tls or settings.mail_use_ssl
-    if settings.mail_username and not encrypted and not is_loopback(settings.mail_server):
-        return "MAIL_USERNAME needs MAIL_USE_TLS or MAIL_USE_SSL: the password would cross the network unencrypted."
-    return None
-
-
-def _suppressed(settings: Settings) -> str | None:
-    if settings.mail_suppress_send:
-        return "MAIL_SUPPRESS_SEND would call unsent mail sent; use POSTROOM_DISPATCH=none to hold mail back."
-    return None
-
-
 def _dispatch(settings: Settings) -> str | None:
     if settings.dispatch not in DISPATCH:
         return f"POSTROOM_DISPATCH is {settings.dispatch!r}; it may be {', '.join(DISPATCH)}."
     return None
 
 
+def _broker(settings: Settings) -> str | None:
+    scheme = (settings.broker_url or "redis:").partition(":")[0]
+    # Not the URL: its password has no place in a message.
+    return None if scheme in BROKERS else f"POSTROOM_BROKER_URL must begin with one of {', '.join(BROKERS)}, and `://`."
+
+
 def _public_url(settings: Settings) -> str | None:
-    try:
-        parts = urlsplit(settings.public_url)
-        fine = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        fine = False
-    if not fine or parts.query or parts.fragment or parts.username:
+    if not is_base(settings.public_url):
         return (
             f"POSTROOM_PUBLIC_URL is {settings.public_url!r}; it must be like https://mail.example.org or with a path."
         )
@@ -193,8 +184,7 @@ def _public_url(settings: Settings) -> str | None:
 
 def _origins(settings: Settings) -> str | None:
     for origin in settings.cors_origins:
-        parts = urlsplit(origin)
-        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query or "*" in origin:
+        if not is_origin(origin):
             return f"POSTROOM_CORS_ORIGINS holds {origin!r}; each must be like https://app.example.org, without a path."
     return None
 
@@ -222,6 +212,8 @@ def _ranges(settings: Settings) -> str | None:
         # In days; 0 keeps everything.
         "POSTROOM_RETAIN_CONTENT_DAYS": (settings.retain_content_days, 0, 36_500),
         "POSTROOM_RETAIN_METADATA_DAYS": (settings.retain_metadata_days, 0, 36_500),
+        # A server's threads are its connections: the rest of them are for everybody else.
+        "POSTROOM_WAITERS": (settings.waiters, 0, 512),
         "MAIL_PORT": (settings.mail_port, 1, 65535),
     }
     for name, (value, least, most) in ranges.items():
@@ -237,6 +229,19 @@ def _receipts(settings: Settings) -> str | None:
     return None
 
 
+def _limits(settings: Settings) -> str | None:
+    for name in ("POSTROOM_RATE_LIMIT", "POSTROOM_RECIPIENT_LIMIT"):
+        try:
+            rates.parse(getattr(settings, name.removeprefix("POSTROOM_").lower()))
+        except ValueError as error:
+            return f"{name}: {error}"
+    if settings.limit_store not in LIMIT_STORES:
+        return f"POSTROOM_LIMIT_STORE is {settings.limit_store!r}; it may be {', '.join(LIMIT_STORES)}."
+    if settings.max_queue != "off" and not re.fullmatch("[1-9][0-9]{0,9}", settings.max_queue):
+        return f"POSTROOM_MAX_QUEUE is {settings.max_queue!r}; it must be a number from 1, or off."
+    return None
+
+
 _SECONDS = (
     "POSTROOM_RETRY_FIRST",
     "POSTROOM_RETRY_MAX",
@@ -249,14 +254,13 @@ _SECONDS = (
     "MAIL_DEADLINE",
 )
 _RULES: tuple[Callable[[Settings], str | None], ...] = (
-    _both_tls,
-    _half_credentials,
-    _open_password,
-    _suppressed,
+    *login.RULES,
     _dispatch,
+    _broker,
     _public_url,
     _origins,
     _numbers,
     _receipts,
     _ranges,
+    _limits,
 )

@@ -74,7 +74,7 @@ def run(settings: Settings, *, port: int, smtp_port: int) -> None:
 def has_relay(settings: Settings) -> bool:
     """Tell whether the operator has named a relay; if not, mail goes to the embedded inbox."""
     unset = Settings()
-    return any(getattr(settings, name) != getattr(unset, name) for name in _RELAY)
+    return any(name in settings.explicit or getattr(settings, name) != getattr(unset, name) for name in _RELAY)
 
 
 def completed(settings: Settings, *, inbox: socket.socket | None) -> Settings:

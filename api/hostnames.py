@@ -22,3 +22,20 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_base(url: str) -> bool:
+    """Tell whether a URL may stand before every link: a scheme of HTTP, a host, perhaps a path, and no more."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+            return False
+    except ValueError:
+        return False
+    return not (parts.query or parts.fragment or parts.username)
+
+
+def is_origin(text: str) -> bool:
+    """Tell whether a text is one origin (RFC 6454) of HTTP, without a path."""
+    parts = urlsplit(text)
+    return parts.scheme in ("http", "https") and bool(parts.netloc) and not (parts.path or parts.query or "*" in text)

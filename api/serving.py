@@ -19,11 +19,14 @@ from granian.log import LogLevels
 from granian.server import Server
 from granian.server.common import AbstractServer
 
-#: Requests that one worker answers at once, in threads that are started as they are needed. A client that sends its
-#: body slowly holds one for as long as that takes, so there must be more of them than processors would ask for.
-THREADS = 256
+from api import laggards, sigterm
+
 #: Open connections of one worker, idle ones included; below the 1024 files that a process may usually have open.
 CONNECTIONS = 768
+#: Requests that one worker has in hand at once, in threads that are started as they are needed and end when they are
+#: not. A client that sends its body slowly, waits for a change or follows events holds one all the while; with one for
+#: each connection no number of them keeps the others from being answered.
+THREADS = CONNECTIONS
 #: Seconds that a worker has beyond the grace time, to cut connections and to sign off, before it is killed.
 MARGIN = 10.0
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -77,7 +80,7 @@ def serve(
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     on_hangup = signal.SIG_IGN if ignored else server.signal_handler_interrupt
     server.on_startup(lambda: signal.signal(signal.SIGHUP, on_hangup))
-    start = partial(_start_worker, load, os.getpid(), grace, ready and partial(_when_ready, host, port, ready))
+    start = partial(_start_worker, load, os.getpid(), port, grace, ready and partial(_when_ready, host, port, ready))
     try:
         server.serve(target_loader=start, wrap_loader=False)
     except SystemExit:
@@ -109,7 +112,7 @@ def _server(host: str, port: int, workers: int, *, kill_after: int) -> AbstractS
     return server
 
 
-def _start_worker(load: Load, parent: int, grace: float, announce: Callable[[], None] | None) -> Flask:
+def _start_worker(load: Load, parent: int, port: int, grace: float, announce: Callable[[], None] | None) -> Flask:
     # Ctrl-C reaches every process of the terminal: the parent alone acts on it, and ends the workers in order.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     # Until granian has set its own, the parent's handler is in force here and would swallow the signal.
@@ -117,6 +120,8 @@ def _start_worker(load: Load, parent: int, grace: float, announce: Callable[[], 
     configure_logging()
     threading.Thread(target=_follow, args=(parent, grace), name="follow", daemon=True).start()
     app = load()
+    sigterm.heed(app.extensions["postroom.drain"])
+    laggards.start(port)
     if announce is not None:
         threading.Thread(target=announce, name="announce", daemon=True).start()
     return app

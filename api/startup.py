@@ -38,7 +38,7 @@ def load(settings: Settings) -> Flask:
 
 def reachable(settings: Settings, *, port: int) -> Settings:
     """Return the settings with the served URL as the public one, unless the operator has set another."""
-    if settings.public_url != Settings().public_url:
+    if "public_url" in settings.explicit or settings.public_url != Settings().public_url:
         return settings
     return replace(settings, public_url=f"http://127.0.0.1:{port}")
 

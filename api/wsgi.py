@@ -3,10 +3,11 @@
 Raises ConfigError or SchemaError where it cannot start.
 """
 
-from api import config
+from api import config, sigterm
 from api.startup import load, prepared
 
 settings = config.read()
 with prepared(settings):
     pass  # the database fits the code now, and nothing of it is open: a server may fork before or after this
 app = load(settings)
+sigterm.heed(app.extensions["postroom.drain"])

@@ -136,6 +136,17 @@ class WholeNumber(Coded, fields.Integer):
         return int(value)
 
 
+class Boolean(Coded, fields.Boolean):
+    """True or false, and no word or number for it."""
+
+    SAYS: ClassVar[Sayings] = {"invalid": ("invalid_type", "Must be true or false.")}
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid")
+        return value
+
+
 class JsonObject(Coded, fields.Dict):
     """A JSON object with any content, bounded by its size in bytes and its number of entries."""
 

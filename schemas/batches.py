@@ -7,9 +7,11 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, validates_schema
 
-from schemas.addresses import Mailboxes, Sender
+from schemas.addresses import Mailboxes, Recipients, Sender
+from schemas.attachments import Attachments
 from schemas.base import Answer, Instant, JsonObject, Line, List, Nested, Request, String, Word
 from schemas.complaints import Coded, Length, Sayings, wrong
+from schemas.headers import Headers
 from schemas.notifications import LONGEST_BODY, LONGEST_LIST, beside_a_template, without_a_template
 from schemas.problems import WrongField
 from schemas.text import not_blank
@@ -31,13 +33,25 @@ class OnError(StrEnum):
 class BatchMessage(Request):
     """One message of a batch: whom it goes to, and what is its own of the template's variables."""
 
-    to = Mailboxes(longest=LONGEST_LIST, metadata={"description": "At most 50 different recipients in all lists."})
-    cc = Mailboxes(longest=LONGEST_LIST)
-    bcc = Mailboxes(longest=LONGEST_LIST, metadata={"description": "Named in no header."})
+    to = Recipients(
+        longest=LONGEST_LIST, metadata={"description": "At most 50 different recipients in all three lists."}
+    )
+    cc = Recipients(longest=LONGEST_LIST)
+    bcc = Recipients(longest=LONGEST_LIST, metadata={"description": "Named in no header."})
     reply_to = Mailboxes(longest=50)
     data = JsonObject(largest=256 * 1024, metadata={"description": "Laid over the shared data, name by name."})
-    locale = String(validate=[Length(2, 35), LOCALE], metadata={"description": "Instead of the shared one."})
+    locale = String(
+        validate=[Length(2, 35), LOCALE],
+        metadata={
+            "description": "Instead of the shared one. If there is neither: that of the recipients, where they all are "
+            "users of the same language."
+        },
+    )
     subject = Line(not_blank, longest=998, metadata={"description": "Instead of the shared or the template's."})
+    attachments = Attachments(metadata={"description": "Instead of the shared ones."})
+    headers = Headers(metadata={"description": "Instead of the shared ones.", "example": {"X-Order": "7"}})
+    send_at = Instant(metadata={"description": "Instead of the shared one.", "example": "2027-01-01T09:00:00Z"})
+    expires_at = Instant(metadata={"description": "Instead of the shared one.", "example": "2027-01-02T09:00:00Z"})
     tags = List(Line(longest=64), validate=Length(max=10), metadata={"example": ["orders"]})
     metadata = JsonObject(largest=8 * 1024, entries=50)
 
@@ -85,6 +99,18 @@ class BatchIn(Request):
     text = String(validate=Length(1, LONGEST_BODY))
     html = String(validate=Length(1, LONGEST_BODY))
     sender = Sender(data_key="from", metadata={"description": "Must be on the operator's list of senders."})
+    reply_to = Mailboxes(longest=50, metadata={"description": "Of messages that bring none."})
+    attachments = Attachments(
+        metadata={
+            "description": "Files of messages that bring none. All files of all messages come to 64 MiB at most, "
+            "together with the texts."
+        }
+    )
+    headers = Headers(metadata={"description": "Of messages that bring none.", "example": {"X-Campaign": "spring"}})
+    send_at = Instant(metadata={"description": "Of messages that bring none.", "example": "2027-01-01T09:00:00Z"})
+    expires_at = Instant(metadata={"description": "Of messages that bring none.", "example": "2027-01-02T09:00:00Z"})
+    tags = List(Line(longest=64), validate=Length(max=10), metadata={"description": "Of messages that bring none."})
+    metadata = JsonObject(largest=8 * 1024, entries=50, metadata={"description": "Of messages that bring none."})
     messages = Messages(required=True)
     on_error = Word(OnError, load_default=OnError.REJECT_ALL)
 

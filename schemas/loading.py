@@ -48,8 +48,10 @@ class Brisk(Schema):
     def _learn(self) -> _Fields:
         """Work out, once, what `load` goes by."""
         hooks = self._hooks
-        assert not (hooks[PRE_LOAD] or hooks[POST_LOAD] or hooks[VALIDATES])  # noqa: S101 -- none is run above
-        assert not any(options["pass_original"] or many for _, many, options in hooks[VALIDATES_SCHEMA])  # noqa: S101
+        whole = [name for name, many, options in hooks[VALIDATES_SCHEMA] if many or options["pass_original"]]
+        unheard = [*hooks[PRE_LOAD], *hooks[POST_LOAD], *hooks[VALIDATES], *whole]
+        if unheard:
+            raise TypeError(f"hooks that a brisk schema does not run: {unheard}")
         self._rules: list[Callable[..., Any]] = [getattr(self, name) for name, _, _ in hooks[VALIDATES_SCHEMA]]
         known = {field.data_key or name: (field, field.attribute or name) for name, field in self.load_fields.items()}
         #: What must be there, and what is put where it is not.

@@ -6,7 +6,21 @@ from marshmallow import ValidationError, fields, validates_schema
 
 from schemas.addresses import Mailboxes, Recipients, Sender
 from schemas.attachments import AttachedOut, Attachments
-from schemas.base import Answer, Id, Instant, JsonObject, Line, List, ListQuery, Nested, Page, Request, String, Word
+from schemas.base import (
+    Answer,
+    Boolean,
+    Id,
+    Instant,
+    JsonObject,
+    Line,
+    List,
+    ListQuery,
+    Nested,
+    Page,
+    Request,
+    String,
+    Word,
+)
 from schemas.complaints import Complaint, Length
 from schemas.headers import Headers
 from schemas.text import not_blank
@@ -72,6 +86,13 @@ class NotificationIn(Request):
     tags = List(Line(longest=64), validate=Length(max=10), metadata={"example": ["orders"]})
     metadata = JsonObject(
         largest=8 * 1024, entries=50, metadata={"description": "Anything of yours: at most 50 entries and 8 KiB."}
+    )
+    status_token = Boolean(
+        load_default=False,
+        metadata={
+            "description": "Answer with a `status_token`: good for 24 hours as `?token=` on this notification's GET "
+            "and events and on nothing else, without a key. Made for a browser that is to follow its own message."
+        },
     )
 
     @validates_schema
@@ -182,6 +203,14 @@ class NotificationOut(Answer):
     batch_id = fields.UUID(required=True, allow_none=True)
     message_id = fields.String(required=True, metadata={"description": "The Message-ID header, with its brackets."})
     deliveries = List(Nested(DeliveryOut()), required=True)
+
+
+class NotificationAccepted(NotificationOut):
+    """The status resource of a message that was just accepted."""
+
+    status_token = fields.String(
+        metadata={"description": "If it was asked for. An answer that is given again has the first one's."}
+    )
 
 
 class ContentOut(Answer):

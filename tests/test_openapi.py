@@ -103,11 +103,21 @@ def test_every_operation_but_the_public_ones_asks_for_a_scope(document):
         if operation["security"] == []:
             public.add(path)
         else:
-            [[scope]] = [asked["bearerAuth"] for asked in operation["security"]]
+            [[scope]] = [asked["bearerAuth"] for asked in operation["security"] if "bearerAuth" in asked]
             assert scope in set(Scope)
             assert f"`{scope}`" in operation["description"]
     assert public == {"/healthz", "/readyz"}
     assert len(PUBLIC) == len(public) + 3
+
+
+def test_a_status_token_opens_what_tells_of_one_notification_and_nothing_else(document):
+    opened = {
+        operation["operationId"]
+        for _, _, operation in operations(document)
+        if {"statusToken": []} in operation["security"]
+    }
+
+    assert opened == {"get_notification", "follow_notification"}
 
 
 def test_every_operation_names_the_errors_of_its_shape(document):
@@ -139,7 +149,8 @@ def test_every_error_is_a_problem(document):
             elif status in ("204", "304"):
                 assert content == {}
             else:
-                assert list(content) == ["application/json"]
+                stream = operation["operationId"] == "follow_notification"
+                assert list(content) == ["text/event-stream" if stream else "application/json"]
 
 
 def test_every_example_is_valid(document):

@@ -29,7 +29,8 @@ CHECKS = [
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Flask, str]]:
     """An app with something in each list, and a key that may do everything."""
     path: Path = tmp_path_factory.mktemp("schemathesis") / "postroom.db"
-    app = create_app(Settings(database_url=f"sqlite:///{path}", sender="Postroom <postroom@example.org>"))
+    # Nobody may wait: an answer would come as late as the request wishes.
+    app = create_app(Settings(database_url=f"sqlite:///{path}", sender="Postroom <postroom@example.org>", waiters=0))
     with app.app_context():
         Base.metadata.create_all(db.engine)
         _, secret = keys.create(name="schemathesis", scopes=[Scope.ADMIN])

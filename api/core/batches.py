@@ -1,8 +1,9 @@
 """Batches: many personalised messages, accepted in one transaction and followed together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -10,18 +11,24 @@ import uuid6
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from api.core import clock, drafts, notifications, outbox, policy, receipts
+from api.core import backlog, clock, drafts, frequency, notifications, outbox, policy, receipts, recipients
+from api.core.claim import Content
 from api.core.db import Base, Instant, db, transact, word
 from api.core.drafts import Draft
 from api.core.errors import Conflict, FieldError, Invalid, NotFound, UnknownTemplate
-from api.core.models import ApiKey, Delivery, Notification
+from api.core.models import ApiKey, Delivery, Notification, User
 from api.core.receipts import Ticket
 from schemas.vocabulary import FINISHED, DeliveryStatus, Mode
 
-#: Characters of text and HTML that one batch may come to: all of it is written in one transaction.
+#: Characters of text and HTML, and bytes of files, that one batch may come to: one transaction writes all of it.
 MAX_CONTENT = 64 * 1024 * 1024
 #: What a message has of its own; a complaint about anything else points to the message as a whole.
-_OWN = frozenset({"to", "cc", "bcc", "reply_to", "data", "locale", "subject", "tags", "metadata"})
+_OWN = frozenset(
+    {"to", "cc", "bcc", "reply_to", "data", "locale", "subject", "headers", "tags", "metadata", "attachments"}
+    | {"send_at", "expires_at"}
+)
+#: What everybody shares, if a message has none of its own: what is wrong with it is told once, for the whole batch.
+_EVERYBODYS = frozenset({"from", "reply_to", "attachments"})
 
 
 class Batch(Base):
@@ -78,11 +85,13 @@ def accept(
     """Accept the messages, each with what it shares with all: its `data` is laid over theirs, the rest replaces it.
 
     Messages and `shared` hold what `drafts.make` takes. With `partly` wrong messages are left out, as long as one
-    is right. Raises Invalid with the errors of every wrong message, NotAllowed, TwinRunning, Unavailable; then
-    nothing is stored.
+    is right. Raises Invalid with the errors of every wrong message, NotAllowed, TwinRunning, TooMany, QueueFull,
+    Unavailable; then nothing is stored.
     """
+    backlog.current().check()
     _check_template(shared.get("template"))
-    made = _made(messages, shared)
+    users = recipients.find((one for one in messages if not isinstance(one, Refused)), mode=key.mode)
+    made = _made(messages, shared, users, key.mode)
     wrong = {index: one.errors for index, one in enumerate(made) if isinstance(one, Refused)}
     if wrong and (not partly or len(wrong) == len(made)):
         raise Invalid(f"{len(wrong)} of the {len(made)} messages are wrong.", errors=_all_indexes_first(wrong))
@@ -94,15 +103,24 @@ def accept(
     ]
     counts = dict.fromkeys(DeliveryStatus, 0) | {DeliveryStatus.QUEUED: sum(len(one.recipients) for one in queued)}
     standing = Standing(batch, counts, items)
+    pointed = frequency.within(
+        {
+            f"/messages/{index}": recipients.resolve(message, users)
+            for index, (message, one) in enumerate(zip(messages, made, strict=True))
+            if isinstance(message, Mapping) and isinstance(one, Draft)
+        }
+    )
 
-    def work(session: Session) -> None:
+    def work(session: Session, count: Callable[[Session], None]) -> None:
         receipts.reserve(session, ticket)
+        count(session)
         values = {"id": batch.id, "mode": batch.mode, "created_at": batch.created_at, "total": batch.total}
         session.execute(insert(Batch), [values])
         notifications.store(session, queued, mode=key.mode, batch_id=batch.id)
         receipts.fill(session, ticket, lambda: standing, subject=batch.id)
 
-    transact(work)
+    with frequency.counted(key, queued, pointed) as count:
+        transact(partial(work, count=count))
     notifications.nudge()
     return standing
 
@@ -150,36 +168,46 @@ def _check_template(name: str | None) -> None:
         raise Invalid(error.detail, errors=error.errors) from None
 
 
-def _made(messages: Sequence[Mapping[str, Any] | Refused], shared: Mapping[str, Any]) -> list[Draft | Refused]:
+def _made(
+    messages: Sequence[Mapping[str, Any] | Refused], shared: Mapping[str, Any], users: Mapping[UUID, User], mode: Mode
+) -> list[Draft | Refused]:
     made: list[Draft | Refused] = []
     room = MAX_CONTENT
     for index, message in enumerate(messages):
-        one = message if isinstance(message, Refused) else _draft(message, shared)
+        one = message if isinstance(message, Refused) else _draft(message, shared, users, mode)
         if isinstance(one, Refused):
             one = Refused(tuple(_within(index, error) for error in one.errors))
         else:
-            room -= len(one.content.text or "") + len(one.content.html or "")
+            room -= _size(one.content)
         if room < 0:
-            detail = f"The messages come to more than {MAX_CONTENT} characters together."
+            detail = f"The messages and their files come to more than {MAX_CONTENT} characters together."
             raise Invalid(errors=[FieldError("/messages", detail, "too_long")])
         made.append(one)
     return made
 
 
-def _draft(message: Mapping[str, Any], shared: Mapping[str, Any]) -> Draft | Refused:
+def _size(content: Content) -> int:
+    return len(content.text or "") + len(content.html or "") + sum(len(file.content) for file in content.attachments)
+
+
+def _draft(
+    message: Mapping[str, Any], shared: Mapping[str, Any], users: Mapping[UUID, User], mode: Mode
+) -> Draft | Refused:
     if "data" in message and "template" not in shared:
         return Refused((FieldError("/data", "Is of use only beside a template.", "excluded"),))
     data = {**shared.get("data", {}), **message.get("data", {})}
     try:
-        return drafts.make(**{**shared, **message, "data": data})
+        return drafts.make(mode=mode, **recipients.resolve({**shared, **message, "data": data}, users))
     except Invalid as error:
-        if any(_field(one) == "from" for one in error.errors):
-            raise  # the sender is everybody's
-        return Refused(tuple(_own(one) for one in error.errors))
+        if any(_field(one) in _EVERYBODYS - message.keys() for one in error.errors):
+            raise
+        return Refused(tuple(_own(one, shared.keys() - message.keys()) for one in error.errors))
 
 
-def _own(error: FieldError) -> FieldError:
-    return error if _field(error) in _OWN else FieldError("", error.detail, error.code)
+def _own(error: FieldError, shared: Collection[str]) -> FieldError:
+    """Return the error at its place in the message, or at the message if what is wrong with it stands elsewhere."""
+    is_own = _field(error) in _OWN and (_field(error) not in shared or _field(error) == "data")
+    return error if is_own else FieldError("", error.detail, error.code)
 
 
 def _field(error: FieldError) -> str:

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import Table, bindparam, delete, func, select
 from sqlalchemy.orm import Session
 
-from api.core import attachments, claim
+from api.core import attachments, claim, transports
 from api.core.models import Content, Delivery, Notification
 
 #: Bytes of files that a dispatcher has in memory at most, but for a single message that is larger.
@@ -92,9 +92,15 @@ def purge(session: Session, notification_ids: Collection[UUID]) -> None:
 
 
 def _claimed(session: Session, holder: UUID, *, but: Collection[UUID]) -> int:
-    """Return how many bytes of files the holder has claimed, but for some notifications."""
+    """Return how many bytes of files the holder has claimed for the relay, but for some notifications.
+
+    Those of test mail are let go of in the transaction that claims it.
+    """
     held = select(Delivery.notification_id).where(
-        Delivery.holder == holder, Delivery.finished_at.is_(None), Delivery.notification_id.not_in(but)
+        Delivery.holder == holder,
+        Delivery.finished_at.is_(None),
+        Delivery.notification_id.not_in(but),
+        Delivery.transport != transports.CAPTURE,
     )
     return session.scalar(select(func.sum(Content.attached)).where(Content.notification_id.in_(held))) or 0
 

@@ -125,12 +125,31 @@ def transact(work: Callable[[Session], T], *, durable: bool = True) -> T:
     Nothing below the use-cases commits; they all come through here. With `durable` the commit has reached the disk
     when this returns; without, a power loss (not a crash of the process) may undo it, which is right where losing the
     write only means doing it again. On SQLite one transaction of the process follows the other, and durable works
-    that wait at the same time share one, each in a savepoint of its own. Raises Unavailable when the database cannot
-    be written, and whatever `work` raises, with nothing of it stored.
+    that wait at the same time share one, each in a savepoint of its own. Afterwards whoever watches the tables in this
+    process is nudged. Raises Unavailable when the database cannot be written, and whatever `work` raises, with nothing
+    of it stored.
     """
     engine = db.engine
     if engine.dialect.name == "sqlite":
-        return cast(T, _travel(work, durable=durable))
+        result = cast(T, _travel(work, durable=durable))
+    else:
+        result = _committed(engine, work, durable=durable)
+    _tell_watchers()
+    return result
+
+
+def add(new: Rows) -> None:
+    """Insert rows as a durable transaction, like `transact`; on SQLite those that wait together are one statement."""
+    engine = db.engine
+    if engine.dialect.name == "sqlite":
+        _travel(rows.prepare(engine.dialect, new), durable=True)
+    else:
+        _committed(engine, lambda session: rows.insert(session.connection(), new), durable=True)
+    _tell_watchers()
+
+
+def _committed(engine: Engine, work: Callable[[Session], T], *, durable: bool) -> T:
+    """Do the work in a transaction of its own, on a connection of its own: others may do the same meanwhile."""
     try:
         with _begun(engine, durable=durable, isolation_level="READ COMMITTED") as connection:
             if not durable:
@@ -140,13 +159,10 @@ def transact(work: Callable[[Session], T], *, durable: bool = True) -> T:
         raise _told(error) from error
 
 
-def add(new: Rows) -> None:
-    """Insert rows as a durable transaction, like `transact`; on SQLite those that wait together are one statement."""
-    engine = db.engine
-    if engine.dialect.name == "sqlite":
-        _travel(rows.prepare(engine.dialect, new), durable=True)
-    else:
-        transact(lambda session: rows.insert(session.connection(), new))
+def _tell_watchers() -> None:
+    written: Callable[[], None] | None = current_app.extensions.get("postroom.written")
+    if written is not None:
+        written()
 
 
 def _travel(work: Callable[[Session], Any] | Prepared, *, durable: bool) -> Any:

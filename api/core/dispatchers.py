@@ -3,6 +3,7 @@
 import os
 import socket
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from uuid import UUID
 
@@ -19,6 +20,16 @@ BEAT_SECONDS = 5.0
 DEAD_AFTER = timedelta(seconds=30)
 
 
+class Drive(StrEnum):
+    """What keeps a dispatcher going."""
+
+    #: The thread of a server's process.
+    THREAD = "thread"
+    #: `postroom dispatch`.
+    PROCESS = "dispatch"
+    CELERY = "celery"
+
+
 def host() -> str:
     """Return a name for where process ids mean something: this machine and its pid namespace."""
     namespace = Path("/proc/self/ns/pid")
@@ -26,21 +37,19 @@ def host() -> str:
     return f"{socket.gethostname()}:{inode}"
 
 
-def register(session: Session) -> UUID:
+def register(session: Session, *, drive: Drive = Drive.THREAD) -> UUID:
     """Announce a dispatcher of this process; return its id, which its claims bear as their holder."""
-    now = clock.utcnow()
     id_: UUID = uuid6.uuid7()
-    session.execute(insert(Dispatcher).values(id=id_, host=host(), pid=os.getpid(), started_at=now, seen_at=now))
+    _announce(session, id_, drive)
     return id_
 
 
-def beat(session: Session, id_: UUID) -> bool:
+def beat(session: Session, id_: UUID, *, drive: Drive = Drive.THREAD) -> bool:
     """Give a sign of life; False after having been buried, when others may have taken what this one still holds."""
-    now = clock.utcnow()
-    seen = update(Dispatcher).where(Dispatcher.id == id_).values(seen_at=now).returning(Dispatcher.id)
+    seen = update(Dispatcher).where(Dispatcher.id == id_).values(seen_at=clock.utcnow()).returning(Dispatcher.id)
     if session.execute(seen).first() is not None:
         return True
-    session.execute(insert(Dispatcher).values(id=id_, host=host(), pid=os.getpid(), started_at=now, seen_at=now))
+    _announce(session, id_, drive)
     return False
 
 
@@ -89,6 +98,12 @@ def alive(session: Session) -> int:
     # A sign of life from the future was given by a clock that was ahead, and says nothing about today.
     seen = select(Dispatcher.id).where(Dispatcher.seen_at.between(now - DEAD_AFTER, now + DEAD_AFTER))
     return len(session.execute(seen).all())
+
+
+def _announce(session: Session, id_: UUID, drive: Drive) -> None:
+    now = clock.utcnow()
+    values = {"id": id_, "host": host(), "pid": os.getpid(), "drive": drive, "started_at": now, "seen_at": now}
+    session.execute(insert(Dispatcher).values(values))
 
 
 def runs(pid: int) -> bool:

@@ -8,17 +8,18 @@ from uuid import UUID
 
 import uuid6
 
-from api.core import addresses, clock, policy, timing, uploads
+from api.core import addresses, clock, policy, simulator, timing, uploads
 from api.core.claim import Address, Content
 from api.core.errors import BadTemplate, FieldError, Invalid, NotAllowed, UnknownTemplate
 from api.core.timing import Plan
 from api.core.uploads import Upload
-from schemas.vocabulary import RecipientKind
+from schemas.vocabulary import Mode, RecipientKind
 
 #: Recipients of one notification, all kinds together.
 MAX_RECIPIENTS = 50
 #: Characters of a subject with its prefix: a header line cannot be longer (RFC 5322 §2.1.1), folded it may.
 MAX_SUBJECT = 998
+_RECEIVING = frozenset(kind.value for kind in RecipientKind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Draft:
 
 def make(
     *,
+    mode: Mode,
     to: Sequence[Address] = (),
     cc: Sequence[Address] = (),
     bcc: Sequence[Address] = (),
@@ -73,10 +75,11 @@ def make(
     id_: UUID = uuid6.uuid7()
     now = clock.utcnow()
     rules = policy.current()
-    plan = timing.plan(send_at=send_at, expires_at=expires_at, now=now, give_up=rules.schedule.give_up)
     uploads.check(attachments, limits=rules.attachments)
-    heads = _heads(to=to, cc=cc, bcc=bcc, reply_to=reply_to)
+    heads = _heads(mode, to=to, cc=cc, bcc=bcc, reply_to=reply_to)
     recipients = _recipients(heads)
+    give_up = simulator.give_up((one.email for one in recipients), mode=mode, otherwise=rules.schedule.give_up)
+    plan = timing.plan(send_at=send_at, expires_at=expires_at, now=now, give_up=give_up)
     origin = _sender(sender)
     version = None
     if template is not None:
@@ -110,7 +113,7 @@ def make(
     )
 
 
-def _heads(**lists: Sequence[Address]) -> dict[str, list[Address]]:
+def _heads(mode: Mode, **lists: Sequence[Address]) -> dict[str, list[Address]]:
     """Return the lists with every address in its normal form, each mailbox once in a list."""
     wrong: list[FieldError] = []
     heads: dict[str, list[Address]] = {}
@@ -121,8 +124,11 @@ def _heads(**lists: Sequence[Address]) -> dict[str, list[Address]]:
                 email = addresses.normalise(address.email)
             except ValueError as error:
                 wrong.append(FieldError(f"/{name}/{index}/email", str(error), "invalid_address"))
-            else:
-                normal.setdefault(addresses.key(email), Address(email, address.name))
+                continue
+            complaint = simulator.complaint(email, mode=mode) if name in _RECEIVING else None
+            if complaint is not None:
+                wrong.append(FieldError(f"/{name}/{index}/email", *complaint))
+            normal.setdefault(addresses.key(email), Address(email, address.name))
         heads[name] = list(normal.values())
     if wrong:
         raise Invalid("Some addresses cannot be written to.", errors=wrong)

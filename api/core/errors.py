@@ -12,7 +12,9 @@ PostroomError
 ├── Invalid               fields that are wrong, each with a pointer
 │   ├── MissingVariables  the data lacks what the template uses
 │   └── BadTemplate       the template itself cannot be rendered
+├── TooMany               more than the rate allows; try again later
 └── Unavailable           cannot be stored or answered now; try again later
+    └── QueueFull         so much waits that nothing more is accepted
 """
 
 from collections.abc import Iterable
@@ -75,6 +77,11 @@ class Invalid(PostroomError):
     """The request holds fields that are wrong."""
 
 
+def _inside_data(name: str) -> str:
+    # RFC 6901, section 3: a name may hold the slash that parts them.
+    return "/data/" + name.replace("~", "~0").replace("/", "~1").replace(".", "/")
+
+
 class MissingVariables(Invalid):
     """The template uses variables that the data does not hold."""
 
@@ -83,7 +90,7 @@ class MissingVariables(Invalid):
         super().__init__(
             "The template needs variables that the data does not hold: " + ", ".join(self.names) + ".",
             errors=(
-                FieldError("/data/" + name.replace(".", "/"), f"The template needs '{name}'.", "missing_variable")
+                FieldError(_inside_data(name), f"The template needs '{name}'.", "missing_variable")
                 for name in self.names
             ),
         )
@@ -99,3 +106,15 @@ class Unavailable(PostroomError):
     def __init__(self, detail: str | None = None, *, retry_after: int = 5) -> None:
         self.retry_after = retry_after
         super().__init__(detail)
+
+
+class TooMany(PostroomError):
+    """That is more than the rate allows."""
+
+    def __init__(self, detail: str | None = None, *, errors: Iterable[FieldError] = (), retry_after: int = 1) -> None:
+        self.retry_after = retry_after
+        super().__init__(detail, errors=errors)
+
+
+class QueueFull(Unavailable):
+    """Too much mail waits to be sent: nothing more is accepted for now."""

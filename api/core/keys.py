@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from api.core import clock, paging
 from api.core.db import db, transact
 from api.core.errors import NotFound
-from api.core.models import ApiKey
+from api.core.models import OPERATOR, ApiKey
 from schemas.vocabulary import Mode, Scope
 
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
@@ -65,7 +65,7 @@ def adopt(secret: str, *, name: str, scopes: Collection[Scope]) -> ApiKey:
 
 def operator() -> ApiKey:
     """Return the key that the operator's own shell and command line act by; it stands in no table."""
-    return ApiKey(id=UUID(int=0), name="operator", mode=Mode.LIVE, scopes=[Scope.ADMIN])
+    return ApiKey(id=OPERATOR, name="operator", mode=Mode.LIVE, scopes=[Scope.ADMIN])
 
 
 def authenticate(secret: str) -> ApiKey | None:

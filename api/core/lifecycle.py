@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NoReturn
 from uuid import UUID
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from api.core import attachments, clock, notifications, policy, steering, timing
+from api.core import attachments, clock, notifications, policy, simulator, steering, timing
 from api.core.db import db, transact
 from api.core.errors import Conflict, FieldError, Gone, Invalid, NotFound, StaleVersion
 from api.core.models import ApiKey, Content, Notification
@@ -66,7 +66,7 @@ def retry(notification_id: UUID, *, key: ApiKey) -> Notification:
             raise Gone
         if notification.expires_at is not None and notification.expires_at <= now:
             raise Conflict("The time that it was to be sent by, expires_at, is over.")
-        until = timing.end(now, expires_at=notification.expires_at, give_up=policy.current().schedule.give_up)
+        until = timing.end(now, expires_at=notification.expires_at, give_up=_patience(notification))
         if not steering.retry(session, notification_id, expires_at=until):
             _refuse(notification, "tried again")
 
@@ -118,13 +118,18 @@ def _locked(session: Session, notification_id: UUID, key: ApiKey) -> Notificatio
 
 def _moved(notification: Notification, send_at: datetime | None) -> timing.Plan:
     """Return the plan of a notification that is to be sent at another time. Raises Invalid, Conflict."""
-    give_up = policy.current().schedule.give_up
     now = clock.utcnow()
     if notification.expires_at is not None and notification.expires_at <= max(now, send_at or now):
         if send_at is None or send_at <= now:
             raise Conflict("The time that it was to be sent by, expires_at, is over.")
         raise Invalid(errors=[FieldError("/send_at", "Must be before expires_at.", "out_of_range")])
-    return timing.plan(send_at=send_at, expires_at=notification.expires_at, now=now, give_up=give_up)
+    return timing.plan(send_at=send_at, expires_at=notification.expires_at, now=now, give_up=_patience(notification))
+
+
+def _patience(notification: Notification) -> timedelta:
+    """Return the age at which what is tried anew expires."""
+    recipients = (one.recipient for one in notification.deliveries)
+    return simulator.give_up(recipients, mode=notification.mode, otherwise=policy.current().schedule.give_up)
 
 
 def _refuse(notification: Notification, verb: str) -> NoReturn:

@@ -11,6 +11,7 @@ from api.core.db import db, transact
 from api.core.drafts import Draft
 from api.core.errors import FieldError, Invalid
 from api.core.models import ApiKey
+from schemas.vocabulary import Mode
 
 _ROUTE = "mailing"
 
@@ -32,7 +33,7 @@ def accept(*, key: ApiKey, source: str, rows: Mapping[int, Mapping[str, Any]], d
     """
     names = {f"{source}:{number}": number for number in rows}
     known = receipts.known(db.session(), key_id=key.id, route=_ROUTE, names=names)
-    made, refused = _made({name: rows[number] for name, number in names.items() if name not in known})
+    made, refused = _made({name: rows[number] for name, number in names.items() if name not in known}, key.mode)
 
     def work(session: Session) -> int:
         # Somebody else may have queued some of them while these were rendered.
@@ -50,12 +51,14 @@ def accept(*, key: ApiKey, source: str, rows: Mapping[int, Mapping[str, Any]], d
     return Outcome(queued, len(rows) - len(wrong) - queued, wrong)
 
 
-def _made(rows: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Draft], dict[str, tuple[FieldError, ...]]]:
+def _made(
+    rows: Mapping[str, Mapping[str, Any]], mode: Mode
+) -> tuple[dict[str, Draft], dict[str, tuple[FieldError, ...]]]:
     made: dict[str, Draft] = {}
     refused: dict[str, tuple[FieldError, ...]] = {}
     for name, row in rows.items():
         try:
-            made[name] = drafts.make(**row)
+            made[name] = drafts.make(mode=mode, **row)
         except Invalid as error:
             refused[name] = error.errors or (FieldError("", error.detail, "invalid"),)
     return made, refused

@@ -18,8 +18,9 @@ from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError
 
 from api.core import models
-from api.core.db import Turn, db
+from api.core.db import db
 from api.core.errors import Unavailable
+from api.core.road import Turn
 
 #: Seconds that a process waits for another one that is changing the same database.
 PATIENCE_SECONDS = 60.0

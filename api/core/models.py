@@ -14,6 +14,10 @@ from schemas.vocabulary import DeliveryStatus, Mode, NotificationStatus, Outcome
 #: An open delivery has no end yet. Spelled as IS NULL, because SQLite uses a partial index only for a
 #: condition that it can prove without knowing the bound parameters.
 _OPEN = text("finished_at IS NULL")
+#: The id of the key that the operator's own shell and command line act by.
+OPERATOR = UUID(int=0)
+#: What waits is in nobody's hands: an index of the few that are held costs an accept nothing, and a claim one entry.
+_TAKEN = text("holder IS NOT NULL")
 
 
 class ApiKey(Base):
@@ -29,6 +33,11 @@ class ApiKey(Base):
     scopes: Mapped[list[str]] = mapped_column(JSONValue)
     created_at: Mapped[datetime] = mapped_column(Instant)
     revoked_at: Mapped[datetime | None] = mapped_column(Instant)
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether it is the one that stands in no table (see `core.keys.operator`)."""
+        return self.id == OPERATOR
 
 
 class User(Base):
@@ -128,7 +137,7 @@ class Delivery(Base):
     __table_args__ = (
         Index("ix_deliveries_due", "transport", "due_at", sqlite_where=_OPEN, postgresql_where=_OPEN),
         Index("ix_deliveries_expiry", "expires_at", sqlite_where=_OPEN, postgresql_where=_OPEN),
-        Index("ix_deliveries_holder", "holder", sqlite_where=_OPEN, postgresql_where=_OPEN),
+        Index("ix_deliveries_holder", "holder", sqlite_where=_TAKEN, postgresql_where=_TAKEN),
         Index("ix_deliveries_recipient", "recipient_key", "notification_id"),
     )
 
@@ -199,6 +208,8 @@ class Dispatcher(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     host: Mapped[str] = mapped_column(String(255))
     pid: Mapped[int]
+    #: See `core.dispatchers.Drive`.
+    drive: Mapped[str] = mapped_column(String(16))
     started_at: Mapped[datetime] = mapped_column(Instant)
     seen_at: Mapped[datetime] = mapped_column(Instant)
 

@@ -10,9 +10,10 @@ from sqlalchemy import Select, Table, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, selectinload
 
-from api.core import addresses, attachments, contents, drafts, receipts, recipients, rows, transports
+from api.core import addresses, attachments, backlog, contents, drafts, frequency, quotas, receipts, recipients, rows
+from api.core import transports
 from api.core.attachments import Attachment
-from api.core.db import add, db
+from api.core.db import add, db, transact
 from api.core.drafts import Draft
 from api.core.errors import Conflict, NotFound
 from api.core.models import ApiKey, Content, Delivery, Notification, Tag
@@ -34,24 +35,44 @@ def post(*, key: ApiKey, ticket: Ticket | None = None, **message: Any) -> Draft:
     """Accept a message for delivery: check, render and freeze it, store it on disk, and wake the dispatcher.
 
     Takes what `drafts.make` takes, with users as recipients too, and raises what that and `recipients.resolve` raise,
-    TwinRunning if the ticket was used meanwhile, and Unavailable; then nothing is stored. A ticket is answered with
-    the draft that is returned.
+    TwinRunning if the ticket was used meanwhile, TooMany, QueueFull and Unavailable; then nothing is stored. A ticket
+    is answered with the draft that is returned.
     """
-    draft = drafts.make(**recipients.resolve(message, mode=key.mode))
+    backlog.current().check()
+    users = recipients.find([message], mode=key.mode)
+    resolved = recipients.resolve(message, users)
+    draft = drafts.make(mode=key.mode, **resolved)
+    new = [*receipts.rows(ticket, draft, subject=draft.id), *rows_of([draft], mode=key.mode)]
     try:
-        with receipts.claimed(ticket):
-            add([*receipts.rows(ticket, draft, subject=draft.id), *rows_of([draft], mode=key.mode)])
+        with frequency.counted(key, [draft], frequency.within({"": resolved})) as count, receipts.claimed(ticket):
+            _add(new, count)
     except IntegrityError:
         # A user whom it names was erased a moment ago: now that is told as if they had never been there.
-        recipients.resolve(message, mode=key.mode)
+        recipients.resolve(message, recipients.find([message], mode=key.mode))
         raise Conflict from None
+    backlog.current().add(len(draft.recipients))
     nudge()
     return draft
+
+
+def _add(new: Rows, count: Callable[[Session], None]) -> None:
+    """Store rows, and count their recipients where that is done: in this process, or in the same transaction."""
+    if isinstance(quotas.current(), quotas.Memory):
+        count(db.session())
+        add(new)
+        return
+
+    def work(session: Session) -> None:
+        count(session)
+        rows.insert(session.connection(), new)
+
+    transact(work)
 
 
 def store(session: Session, accepted: Sequence[Draft], *, mode: Mode, batch_id: UUID | None = None) -> None:
     """Add the rows of drafts, one statement for each table: notifications, contents, a delivery per recipient."""
     rows.insert(session.connection(), rows_of(accepted, mode=mode, batch_id=batch_id))
+    backlog.current().add(sum(len(draft.recipients) for draft in accepted))
 
 
 def read(session: Session, ids: Sequence[UUID]) -> list[Notification]:

@@ -7,6 +7,7 @@ from flask import current_app
 
 from api.core import addresses, retry, uploads
 from api.core.claim import Address
+from api.core.rates import Rate
 from api.core.rendering import Library
 
 
@@ -31,6 +32,8 @@ class Policy:
     retain_metadata: timedelta | None = None
     #: How long a repeated request gets the first answer.
     receipts_kept: timedelta = timedelta(hours=24)
+    #: How often one recipient may be written to; None is as often as asked.
+    recipient_rate: Rate | None = None
 
     def allows(self, sender: str) -> bool:
         """Tell whether mail may go out from this address."""

@@ -1,6 +1,6 @@
 """Recipients that are named by their user: from ids to addresses, names and the language they share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -13,6 +13,9 @@ from api.core.errors import FieldError, Invalid
 from api.core.models import User
 from schemas.vocabulary import Mode, RecipientKind
 
+#: Users read in one statement; a database takes only so many values.
+_AT_ONCE = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Registered:
@@ -21,29 +24,41 @@ class Registered:
     user_id: UUID
 
 
-def resolve(message: Mapping[str, Any], *, mode: Mode) -> dict[str, Any]:
-    """Return the message with an Address for each Registered recipient in `to`, `cc` and `bcc`.
+def find(messages: Iterable[Mapping[str, Any]], *, mode: Mode) -> dict[UUID, User]:
+    """Return the users that these messages name in `to`, `cc` and `bcc`, by their ids, as far as there are such."""
+    named = {one.user_id for message in messages for one in _everybody(message) if isinstance(one, Registered)}
+    ids = list(named)
+    found: dict[UUID, User] = {}
+    for start in range(0, len(ids), _AT_ONCE):
+        theirs = User.id.in_(ids[start : start + _AT_ONCE])
+        found |= {user.id: user for user in db.session.scalars(select(User).where(theirs, User.mode == mode))}
+    return found
+
+
+def resolve(message: Mapping[str, Any], users: Mapping[UUID, User]) -> dict[str, Any]:
+    """Return the message with an Address for each Registered recipient in `to`, `cc` and `bcc`, who is among `users`.
 
     If it names no locale, it gets the one that all its recipients have; a bare address has none. A message to one
     user and nobody else is about that user. Raises Invalid with the pointer of each user that there is not.
     """
-    lists: dict[str, Sequence[Address | Registered]] = {
-        kind.value: message.get(kind.value, ()) for kind in RecipientKind
-    }
-    everybody = [one for given in lists.values() for one in given]
+    everybody = list(_everybody(message))
     named = {one.user_id for one in everybody if isinstance(one, Registered)}
     if not named:
         return dict(message)
-    users = {user.id: user for user in db.session.scalars(select(User).where(User.id.in_(named), User.mode == mode))}
+    lists = {kind.value: message.get(kind.value, ()) for kind in RecipientKind}
     _refuse_unknown(lists, users)
     resolved = {**message, **{name: [_address(one, users) for one in given] for name, given in lists.items()}}
     if all(isinstance(one, Registered) for one in everybody):
         if message.get("locale") is None:
-            locales = {user.locale for user in users.values()}
+            locales = {users[id_].locale for id_ in named}
             resolved["locale"] = locales.pop() if len(locales) == 1 else None
-        if len(users) == 1 and message.get("user_id") is None:
-            [resolved["user_id"]] = users
+        if len(named) == 1 and message.get("user_id") is None:
+            [resolved["user_id"]] = named
     return resolved
+
+
+def _everybody(message: Mapping[str, Any]) -> Iterator[Address | Registered]:
+    return (one for kind in RecipientKind for one in message.get(kind.value, ()))
 
 
 def _address(one: Address | Registered, users: Mapping[UUID, User]) -> Address:

@@ -139,7 +139,7 @@ class Road:
             with self._turn.taken(own.deadline):
                 group = self._company(own)
                 self._carry(group)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 -- nobody may be left waiting; the leader raises it again
             for job in group:
                 if job is own:
                     job.end(error=error)

@@ -1,8 +1,9 @@
 """Users: registration with its notices, changes, and erasure."""
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,19 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from api.core import addresses, clock, drafts, erasure, notifications, paging, policy, receipts
+from api.core import (
+    addresses,
+    backlog,
+    clock,
+    drafts,
+    erasure,
+    frequency,
+    notifications,
+    paging,
+    policy,
+    receipts,
+    simulator,
+)
 from api.core.claim import Address
 from api.core.db import db, transact
 from api.core.drafts import Draft
@@ -19,6 +32,9 @@ from api.core.errors import Conflict, FieldError, Invalid, NotFound, StaleVersio
 from api.core.models import ApiKey, Notification, User
 from api.core.receipts import Ticket
 from schemas.vocabulary import Mode
+
+#: The template of the mail to the user; the administrator's is of another.
+WELCOME = "welcome"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +59,9 @@ def register(
     """Store a user together with the notices about it: to the admin, and the welcome mail if switched on.
 
     The same username and e-mail again give the known user, and no mail. Raises Conflict if either belongs to
-    somebody else, Invalid, TwinRunning if the ticket was used meanwhile, Unavailable.
+    somebody else, Invalid, TwinRunning if the ticket was used meanwhile, TooMany, QueueFull, Unavailable.
     """
-    mailbox = _normal(email)
+    mailbox = _normal(email, key.mode)
     known = _known(key.mode, username, mailbox)
     if known is not None:
         return _again(known, ticket)
@@ -65,9 +81,14 @@ def register(
         updated_at=now,
     )
     notices = _notices(user)
+    if notices:
+        backlog.current().check()
+    # A notice to the administrator is nobody's to use up.
+    welcome = [notice for notice in notices if notice.template_name == WELCOME]
 
-    def work(session: Session) -> None:
+    def work(session: Session, count: Callable[[Session], None]) -> None:
         receipts.reserve(session, ticket)
+        count(session)
         session.add(user)
         session.flush()
         notifications.store(session, notices, mode=key.mode)
@@ -78,7 +99,8 @@ def register(
         return Registration(user, known=False, notifications=tuple(queued))
 
     try:
-        transact(work)
+        with frequency.counted(key, welcome, frequency.at("/email")) as count:
+            transact(partial(work, count=count))
     except IntegrityError:
         # A twin was faster: the index has decided, and the answer is the one it would have got a moment later.
         twin = _known(key.mode, username, mailbox)
@@ -111,7 +133,7 @@ def change(user_id: UUID, *, key: ApiKey, version: int | None, **changes: Any) -
     Raises NotFound, StaleVersion, Conflict with the pointer of a name that belongs to somebody else, Invalid.
     """
     if "email" in changes:
-        changes["email"] = _normal(changes["email"])
+        changes["email"] = _normal(changes["email"], key.mode)
         changes["email_key"] = addresses.key(changes["email"])
     if "username" in changes:
         changes["username_key"] = username_key(changes["username"])
@@ -162,11 +184,15 @@ def username_key(username: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", username).casefold())
 
 
-def _normal(email: str) -> str:
+def _normal(email: str, mode: Mode) -> str:
     try:
-        return addresses.normalise(email)
+        normal = addresses.normalise(email)
     except ValueError as error:
         raise Invalid(errors=[FieldError("/email", str(error), "invalid_address")]) from None
+    complaint = simulator.complaint(normal, mode=mode)
+    if complaint is not None:
+        raise Invalid(errors=[FieldError("/email", *complaint)])
+    return normal
 
 
 def _again(user: User, ticket: Ticket | None) -> Registration:
@@ -217,9 +243,12 @@ def _notices(user: User) -> list[Draft]:
     rules = policy.current()
     data = {"user": {"username": user.username, "name": user.name, "email": user.email}}
     notices = []
+    mode = user.mode
     if rules.admin is not None:
-        notices.append(drafts.make(to=[rules.admin], template="new_user", data=data, user_id=user.id))
+        notices.append(drafts.make(mode=mode, to=[rules.admin], template="new_user", data=data, user_id=user.id))
     if rules.welcome:
         whom = Address(user.email, user.name)
-        notices.append(drafts.make(to=[whom], template="welcome", data=data, locale=user.locale, user_id=user.id))
+        notices.append(
+            drafts.make(mode=mode, to=[whom], template=WELCOME, data=data, locale=user.locale, user_id=user.id)
+        )
     return notices

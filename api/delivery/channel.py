@@ -25,6 +25,7 @@ class Channel:
     """One TCP connection, with TLS or without. Used by one thread; only `abort` may be called by another.
 
     Connecting, the handshake, each chunk and each reply are bounded by the relay's `timeout`, and all by `ends`.
+    Once connected the socket never blocks: what has to wait does so in one `poll` that is kept with it.
     """
 
     def __init__(self, relay: RelaySettings) -> None:
@@ -32,6 +33,8 @@ class Channel:
         #: When the present transaction must be over, by `time.monotonic()`.
         self.ends = math.inf
         self._sock: socket.socket | None = None
+        self._poll = select.poll()  # `select` knows no file descriptors above 1023
+        self._polled = select.POLLIN
         self._lock = Lock()
         self._aborted = False
 
@@ -77,6 +80,14 @@ class Channel:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(max(seconds, _MOMENT))
         sock.connect(address)
+        self._begin(sock)
+
+    def _begin(self, sock: socket.socket) -> None:
+        """Wait by `poll` alone from here on: a timeout of the socket would cost a system call each time it is set."""
+        sock.setblocking(False)
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
+        self._polled = select.POLLIN
 
     def _hold(self, sock: socket.socket) -> None:
         """Take a socket in the last one's place, where `abort` reaches it. Raises OSError once that was called."""
@@ -99,6 +110,7 @@ class Channel:
             self._hold(wrapped)
             wrapped.settimeout(max(until - monotonic(), _MOMENT))
             wrapped.do_handshake()
+            self._begin(wrapped)
         except TimeoutError:
             raise self.late("no TLS handshake") from None
         except OSError as error:
@@ -108,37 +120,27 @@ class Channel:
 
     def receive(self, until: float) -> bytes:
         """Return what comes next, at least one octet, before `until`. Raises Broken."""
-        sock = self._socket()
-        try:
-            sock.settimeout(max(until - monotonic(), _MOMENT))
-            data = sock.recv(8192)
-        except TimeoutError:
-            raise self.late("no complete reply") from None
-        except OSError as error:
-            raise self._lost(error) from error
-        if not data:
-            raise self.broken("connection lost: closed by the relay")
-        if monotonic() > until:
-            raise self.late("no complete reply")
-        return data
+        while self.readable(until - monotonic()):
+            data = self.peek()
+            if data == b"":
+                raise self.broken("connection lost: closed by the relay")
+            if monotonic() > until:
+                break
+            if data is not None:
+                return data
+        raise self.late("no complete reply")
 
     def readable(self, seconds: float) -> bool:
         """Tell whether something, or the end, arrives within these seconds. Raises Broken."""
         sock = self._socket()
         if isinstance(sock, ssl.SSLSocket) and sock.pending():
             return True
-        waiting = select.poll()  # `select` knows no file descriptors above 1023
-        try:
-            waiting.register(sock, select.POLLIN)
-        except (OSError, ValueError) as error:
-            raise self.broken("connection lost") from error
-        return bool(waiting.poll(max(seconds, 0) * 1000))  # less than nothing would be for ever
+        return self._wait(select.POLLIN, seconds)
 
     def peek(self) -> bytes | None:
         """Return what has arrived, without waiting: None for nothing, nothing for the end. Raises Broken."""
         sock = self._socket()
         try:
-            sock.settimeout(0)
             return sock.recv(8192)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return None
@@ -147,21 +149,39 @@ class Channel:
 
     def write(self, data: bytes) -> None:
         """Write it all, chunk by chunk. Raises Broken."""
+        if len(data) <= CHUNK:
+            self._write(data)
+            return
         for start in range(0, len(data), CHUNK):
             self._write(memoryview(data)[start : start + CHUNK])
 
-    def _write(self, left: memoryview) -> None:
-        sock = self._socket()
+    def _write(self, chunk: bytes | memoryview) -> None:
         until = self.until()
+        sent = self._send(chunk)
+        if sent == len(chunk):
+            return
+        left = memoryview(chunk)[sent:]
+        while left:
+            if not self._wait(select.POLLOUT, until - monotonic()):
+                raise self.late("could not write")
+            left = left[self._send(left) :]
+
+    def _send(self, data: bytes | memoryview) -> int:
+        """Write what there is room for, and return how many octets that were. Raises Broken."""
+        sock = self._socket()
         try:
-            while left:
-                # Not `sendall`: over TLS it takes the whole timeout for each record.
-                sock.settimeout(max(until - monotonic(), _MOMENT))
-                left = left[sock.send(left) :]
-        except TimeoutError:
-            raise self.late("could not write") from None
+            return sock.send(data)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return 0
         except OSError as error:
             raise self._lost(error) from error
+
+    def _wait(self, event: int, seconds: float) -> bool:
+        """Tell whether it happens within these seconds; the connection's end counts for everything."""
+        if event != self._polled:
+            self._poll.modify(self._socket(), event)
+            self._polled = event
+        return bool(self._poll.poll(max(seconds, 0) * 1000))  # less than nothing would be for ever
 
     def until(self) -> float:
         """Return when what begins now must be done. Raises Broken when the whole transaction's time is up."""

@@ -70,7 +70,8 @@ class Dialogue(SMTP):
 
     def read(self, until: float | None = None) -> Reply:
         """Return the next whole reply; it may take until then, or as long as any reply. Raises Broken."""
-        self._read(self.channel.until() if until is None else until)
+        if self._take() is None:
+            self._read(self.channel.until() if until is None else until)
         return self.last
 
     def hear(self, until: float) -> Reply | None:
@@ -100,7 +101,8 @@ class Dialogue(SMTP):
         self.phase = Phase.BODY
         body = b"" if len(wire) <= small else wire[:-_END]
         try:
-            self.channel.write(body)
+            if body:
+                self.channel.write(body)
             self._peek()
         except Broken:
             # A relay that has had enough says why, and hangs up.
@@ -131,10 +133,11 @@ class Dialogue(SMTP):
 
     def _peek(self) -> None:
         """Take in what has arrived. Raises Broken when the connection is at its end and nothing came before."""
-        data = self.channel.peek()
-        if data == b"" and not self._replies:
-            raise self.channel.broken("connection lost: closed by the relay")
-        self._replies.feed(data or b"")
+        if self.channel.readable(0):
+            data = self.channel.peek()
+            if data == b"" and not self._replies:
+                raise self.channel.broken("connection lost: closed by the relay")
+            self._replies.feed(data or b"")
 
     def send(self, s: bytes | str) -> None:  # type: ignore[override]  # other buffers are never sent
         """Write a whole command, for smtplib. Raises Broken."""

@@ -15,11 +15,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api.core import clock, dispatchers, outbox, policy, settling, transports
-from api.core.claim import Claim, Settlement
+from api.core.claim import Claim, Hold, Settlement
 from api.core.db import db, transact
+from api.core.dispatchers import Drive
 from api.core.errors import Unavailable
 from api.core.journal import Journal
-from api.delivery import capture
+from api.delivery.capture import Capture
 from api.delivery.circuit import Circuit
 from api.delivery.crew import Crew
 from api.delivery.house import House
@@ -58,15 +59,17 @@ class DispatchSettings:
 class Dispatcher:
     """One dispatcher of this process: run it in a thread of its own, or as the whole process."""
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: Flask, *, drive: Drive = Drive.THREAD) -> None:
         self._app = app
+        self._drive = drive
         self._settings: DispatchSettings = app.extensions["postroom.dispatch"]
         self._wake = threading.Event()
         self._circuit = Circuit(
             senders=self._settings.senders, first=self._settings.probe_first, longest=self._settings.probe_max
         )
         self._unsettled: list[Settlement] = []
-        self._returned: list[Claim] = []
+        self._returned: list[Hold] = []
+        self._capture = Capture()
         self._ahead = self._settings.senders * AHEAD
         self._more = False
         self._captured_at = float("-inf")
@@ -82,13 +85,14 @@ class Dispatcher:
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Dispatch until `stopping()`, then let open transactions end within the grace time and give back the rest."""
-        self._run(lambda _idle: stopping())
+        self.run_until(lambda _idle: stopping())
 
     def run_until_idle(self, stopping: Callable[[], bool] = lambda: False) -> None:
         """Dispatch until nothing that may be sent now is due."""
-        self._run(lambda idle: idle or stopping())
+        self.run_until(lambda idle: idle or stopping())
 
-    def _run(self, ends: Callable[[bool], bool]) -> None:
+    def run_until(self, ends: Callable[[bool], bool]) -> None:
+        """Dispatch until `ends(idle)`; it is asked after each turn, and told whether there is nothing to do now."""
         house = self._enlist(ends)
         if house is None:
             return
@@ -115,7 +119,8 @@ class Dispatcher:
         while not ends(False):
             try:
                 with self._app.app_context():
-                    house = House(transact(dispatchers.register, durable=False), self._circuit, self._settings.journals)
+                    me = transact(partial(dispatchers.register, drive=self._drive), durable=False)
+                    house = House(me, self._circuit, self._settings.journals, drive=self._drive)
                     house.move_in()
                 self.trouble = None
             except _TROUBLE as error:
@@ -132,7 +137,7 @@ class Dispatcher:
                 self._store(crew)
                 house.keep(crew)
                 took = self._claim(house, crew)
-                busy = took or crew.open() > 0 or bool(self._unsettled) or self._circuit.is_probing()
+                busy = took or self._is_busy(crew)
                 pause = POLL_SECONDS if busy else self._until_due(house.me)
             self.trouble = None
         except _TROUBLE as error:
@@ -162,7 +167,7 @@ class Dispatcher:
     def _claim(self, house: House, crew: Crew) -> bool:
         """Claim what there is room for; tell whether anything was."""
         me = house.me
-        took = self._capture(me)
+        took = self._test(me)
         if house.doubted or not self._circuit.is_up():
             return took
         waiting = crew.waiting()
@@ -182,14 +187,18 @@ class Dispatcher:
         self._adapt(full=self._more, waiting=waiting)
         return took or bool(claims)
 
-    def _capture(self, me: UUID) -> bool:
+    def _test(self, me: UUID) -> bool:
         """Deliver test mail, unless that was looked for a moment ago."""
         now = time.monotonic()
         if now - self._captured_at < GATHER_SECONDS * 5:
             return False
-        took = capture.deliver(me)
+        took = self._capture.deliver(me)
         self._captured_at = float("-inf") if took else now
         return took
+
+    def _is_busy(self, crew: Crew) -> bool:
+        """Tell whether anything is under way."""
+        return crew.open() > 0 or self._capture.open() > 0 or bool(self._unsettled) or self._circuit.is_probing()
 
     def _room(self) -> int:
         """Return how many claims may be open: few while the relay is slow or has just come back."""
@@ -221,6 +230,7 @@ class Dispatcher:
     def _leave(self, house: House, crew: Crew) -> None:
         try:
             with self._app.app_context():
+                self._returned += self._capture.give_back()
                 self._store(crew)
                 house.move_out()
         except _TROUBLE:

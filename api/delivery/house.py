@@ -9,8 +9,9 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from api.core import clock, dispatchers, erasure, journal, outbox, policy, receipts, retention, transports
+from api.core import clock, dispatchers, jobs, journal, policy, transports
 from api.core.db import db, transact
+from api.core.dispatchers import Drive
 from api.core.models import Dispatcher
 from api.delivery.circuit import Circuit, View
 from api.delivery.crew import Crew
@@ -18,10 +19,6 @@ from schemas.vocabulary import TransportState
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two rounds of the jobs that look at the whole table.
-SWEEP_SECONDS = 60.0
-#: All transports.
-NAMES = (transports.RELAY, transports.CAPTURE)
 #: Of the time after which the silent count as dead, the share in which our claims are surely ours.
 SURE = 0.6
 
@@ -29,13 +26,13 @@ SURE = 0.6
 class House:
     """What one dispatcher does besides sending; inside of an app context. Everything here raises Unavailable."""
 
-    def __init__(self, me: UUID, circuit: Circuit, journals: Path) -> None:
+    def __init__(self, me: UUID, circuit: Circuit, journals: Path, *, drive: Drive = Drive.THREAD) -> None:
         self.me = me
+        self._drive = drive
         self._circuit = circuit
         self._journals = journals
         self._told: View | None = None
-        self._retention = retention.Retention()
-        self._beaten = self._swept = float("-inf")
+        self._beaten = float("-inf")
         #: The last sign of life of each of the others, and since when (our monotonic seconds) there was no other.
         self._watched: dict[UUID, tuple[datetime | None, float]] = {}
         #: Others counted us as dead: what we still hold may be theirs, so each claim is asked about before DATA, and
@@ -60,16 +57,9 @@ class House:
             self.doubted = not transact(self._beat, durable=False) or self.doubted
             self._beaten = now
             self._bury()
+            self._do_jobs()
         self.doubted = self.doubted and crew.open() > 0
         crew.vouch(0.0 if self.doubted else self._beaten + SURE * dispatchers.DEAD_AFTER.total_seconds())
-        if now - self._swept >= SWEEP_SECONDS:
-            rules = policy.current()
-            transact(partial(outbox.unstick, names=NAMES, schedule=rules.schedule, lease=rules.lease), durable=False)
-            # In turns of bounded length, so that no accept waits long behind one.
-            while transact(partial(receipts.purge, kept=rules.receipts_kept), durable=False) == receipts.PURGE_LIMIT:
-                pass
-            self._retention.enforce()
-            self._swept = now
         if self._circuit.probe_due(now):
             crew.probe()
         self._tell()
@@ -80,12 +70,16 @@ class House:
         transact(partial(dispatchers.leave, id_=self.me), durable=False)
 
     def _beat(self, session: Session) -> bool:
-        known = dispatchers.beat(session, self.me)
+        known = dispatchers.beat(session, self.me, drive=self._drive)
         if known:
             dispatchers.renew(session, self.me, lease=policy.current().lease)
-        outbox.expire(session)
-        erasure.purge(session)
         return known
+
+    def _do_jobs(self) -> None:
+        """Do those of the periodic jobs that are due and that nobody else does."""
+        if self._drive is not Drive.CELERY:  # there, beat says when
+            for job in jobs.due():
+                jobs.run(job)
 
     def _bury(self) -> None:
         """See to who is gone: at once if its process is, else when it has given no sign of life for long enough.

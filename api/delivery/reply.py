@@ -25,22 +25,25 @@ class Replies:
     """The bytes that have come from the relay and have not been taken as replies yet."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._buffer = b""
+        #: Where what was not taken yet begins.
+        self._start = 0
         self._lines: list[bytes] = []
         self._code: int | None = None
         self._size = 0
 
     def __bool__(self) -> bool:
         """Tell whether anything is waiting, be it a part of a reply."""
-        return bool(self._buffer or self._lines)
+        return self._start < len(self._buffer) or bool(self._lines)
 
     def closing(self) -> bool:
         """Tell whether a 421 is waiting, which a relay may send unasked before it hangs up (RFC 5321 section 3.8)."""
-        return not self._lines and self._buffer.startswith(b"421")
+        return not self._lines and self._buffer.startswith(b"421", self._start)
 
     def feed(self, data: bytes) -> None:
         """Add what was received."""
-        self._buffer += data
+        self._buffer = self._buffer[self._start :] + data
+        self._start = 0
 
     def take(self) -> tuple[int, tuple[bytes, ...]] | None:
         """Return the next complete reply as its code and the text of its lines, or None while some is missing.
@@ -48,12 +51,14 @@ class Replies:
         Raises Garbled as soon as it is clear that no reply comes of it.
         """
         while True:
-            end = self._buffer.find(b"\n")
+            end = self._buffer.find(b"\n", self._start)
             if end < 0:
                 self._refuse_hopeless()
                 return None
-            line = bytes(self._buffer[:end]).removesuffix(b"\r")
-            del self._buffer[: end + 1]
+            line = self._buffer[self._start : end].removesuffix(b"\r")
+            self._start = end + 1
+            if not self._lines and (whole := _whole(line)) is not None:
+                return whole
             code = self._add(line)
             if code is not None:
                 lines = tuple(self._lines)
@@ -76,10 +81,20 @@ class Replies:
         return None if match[2] == b"-" else code
 
     def _refuse_hopeless(self) -> None:
-        if len(self._buffer) > MAX_LINE:
+        rest = self._buffer[self._start :]
+        if len(rest) > MAX_LINE:
             raise Garbled("the relay's reply has no end")
-        if self._buffer and not re.fullmatch(rb"[2-5]?[0-9]{0,2}", self._buffer[:3]):
-            raise Garbled(f"the relay's answer is no SMTP reply: {_printable(bytes(self._buffer))[:80]}")
+        if rest and not re.fullmatch(rb"[2-5]?[0-9]{0,2}", rest[:3]):
+            raise Garbled(f"the relay's answer is no SMTP reply: {_printable(rest)[:80]}")
+
+
+@lru_cache(maxsize=256)
+def _whole(line: bytes) -> tuple[int, tuple[bytes, ...]] | None:
+    """Return the reply that this line is by itself, or None where it is none or only a part."""
+    match = _LINE.fullmatch(line)
+    if match is None or match[2] == b"-" or len(line) > MAX_LINE:
+        return None
+    return int(match[1]), (match[3] or b"",)
 
 
 @lru_cache(maxsize=256)  # of the four replies that a mail takes, three are always the same

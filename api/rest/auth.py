@@ -5,10 +5,10 @@ from typing import Any, TypeVar
 
 from flask import Flask, Response, current_app, g, request
 
-from api.core import keys
+from api.core import keys, tokens
 from api.core.errors import NotAllowed
 from api.core.models import ApiKey
-from api.rest import problems
+from api.rest import problems, throttle
 from schemas.vocabulary import Scope
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -18,6 +18,7 @@ PUBLIC = frozenset({"health.healthz", "health.readyz", "docs.document", "docs.pa
 #: Nothing but these paths is anybody's secret: what is not there may be said not to be there.
 _PRIVATE = "/v1"
 _SCOPE = "postroom_scope"
+_OR_TOKEN = "postroom_or_token"  # noqa: S105 -- an attribute's name
 
 
 def configure(app: Flask, *, preflight: bool) -> None:
@@ -26,11 +27,13 @@ def configure(app: Flask, *, preflight: bool) -> None:
     def authenticate() -> Response | None:
         if request.endpoint in PUBLIC or (preflight and request.method == "OPTIONS") or _is_nothing():
             return None
-        key = keys.authenticate(_secret())
+        key = _token_holder() if _is_opened_by_token() else keys.authenticate(_secret())
         if key is None:
+            throttle.note_stranger()
             # One answer for a missing, malformed, unknown and revoked key.
             return problems.respond(401, headers={"WWW-Authenticate": 'Bearer realm="postroom"'})
         g.key = key
+        throttle.note(key)
         _check_scope(key)
         return None
 
@@ -45,6 +48,24 @@ def requires(scope: Scope) -> Callable[[View], View]:
         return view
 
     return decorator
+
+
+def or_token(view: View) -> View:
+    """Let a view of one notification also be called without a key, by its status token in the query."""
+    setattr(view, _OR_TOKEN, True)
+    return view
+
+
+def _is_opened_by_token() -> bool:
+    """Tell whether a token counts: where it may, and where no key was sent. Who sends both is judged by the key."""
+    view = current_app.view_functions.get(request.endpoint or "")
+    return hasattr(view, _OR_TOKEN) and "token" in request.args and "Authorization" not in request.headers
+
+
+def _token_holder() -> ApiKey | None:
+    given = request.args.getlist("token")
+    [notification_id] = (request.view_args or {}).values()
+    return tokens.holder(given[0], notification_id) if len(given) == 1 else None
 
 
 def _is_nothing() -> bool:

@@ -15,6 +15,8 @@ from schemas.vocabulary import Scope
 
 View = TypeVar("View", bound=Callable[..., Any])
 
+_TEXT = {"type": "string"}
+
 
 class Decorator(Protocol):
     """A decorator that keeps a view's type."""
@@ -105,11 +107,24 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # it ships no t
 
         return decorator
 
+    def or_token(self, view: View) -> View:
+        """Let a view of one notification also be called by its status token."""
+        return cast("View", self.doc(**{"x-token": True})(auth.or_token(view)))
+
+    def patient(self, view: View) -> View:
+        """Document that a view's answer may be waited for; see `waiting.waits`."""
+        return self.doc(**{"x-patient": True})(view)
+
+    def events(self, *, description: str, example: str) -> Decorator:
+        """Document that the view answers with a stream of events."""
+        options = _documented(200, description, example, ("X-Accel-Buffering",))
+        return cast("Decorator", self.alt_response(200, schema=_TEXT, content_type="text/event-stream", **options))
+
     def fails(self, *statuses: int) -> Decorator:
         """Document errors that do not follow from the shape of the operation."""
 
         def decorator(view: View) -> View:
-            return cast("View", self.doc(**{"x-errors": list(statuses)})(view))
+            return self.doc(**{"x-errors": list(statuses)})(view)
 
         return decorator
 

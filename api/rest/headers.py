@@ -19,7 +19,16 @@ _ALWAYS = [
     }.items()
 ]
 #: What a script in a browser may send and read.
-_SENT = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Prefer", "X-Request-Id")
+_SENT = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    "Last-Event-ID",
+    "Prefer",
+    "X-Request-Id",
+)
 _READ = (
     "Content-Location",
     "ETag",

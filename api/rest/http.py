@@ -9,10 +9,13 @@ from flask import Flask, Request, Response
 from flask.sessions import NullSession, SessionInterface
 from werkzeug.exceptions import HTTPException
 
+from api.core.rates import Rate
 from api.rest import (
     auth,
     batches,
     docs,
+    events,  # noqa: F401 -- as those of lifecycle
+    fields,
     headers,
     health,
     hosts,
@@ -26,6 +29,7 @@ from api.rest import (
     readiness,
     recipients,
     templates,
+    throttle,
     transports,
     users,
 )
@@ -73,12 +77,14 @@ def config(*, public_url: str, trusted_hosts: Collection[str]) -> dict[str, Any]
     }
 
 
-def configure(app: Flask, *, public_url: str, dispatch: str, origins: Collection[str]) -> None:
+def configure(
+    app: Flask, *, public_url: str, dispatch: str, origins: Collection[str], rate: Rate | None = None
+) -> None:
     """Register the routes and everything that stands before and behind them."""
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's own provider has it
     app.session_interface = _NoSessions()
     # Asked of every function at every request, and there is none that it would change.
-    app.ensure_sync = _as_it_is  # type: ignore[method-assign]
+    app.ensure_sync = _as_it_is  # type: ignore[assignment, method-assign]
     # A redirect to the same path with a slash would go to whatever host the request names.
     app.url_map.strict_slashes = app.url_map.merge_slashes = app.url_map.redirect_defaults = False
     links.configure(app, public_url)
@@ -86,11 +92,12 @@ def configure(app: Flask, *, public_url: str, dispatch: str, origins: Collection
     problems.configure(app)
     headers.configure(app)
     hosts.configure(app, app.config["POSTROOM_HOSTS"])
+    throttle.configure(app, rate)
     auth.configure(app, preflight=bool(origins))
     if origins:
         headers.allow_origins(app, origins)
     api = Api(app)
-    openapi.configure(api)
+    fields.configure(api)
     for room in (users, notifications, recipients, batches, templates, inbox, keys, transports, health):
         api.register_blueprint(room.blp)
     app.register_blueprint(docs.blp)

@@ -3,16 +3,14 @@
 from typing import Any
 from uuid import UUID
 
-from flask import Response, g, jsonify
+from flask import g
 
 from api.core import lifecycle
-from api.core.models import Notification
 from api.rest import examples, preconditions
-from api.rest.notifications import blp, followed, shown
+from api.rest.notifications import blp, followed, represented, shown
 from schemas.notifications import ContentOut, NotificationChange, NotificationOut
 from schemas.vocabulary import Scope
 
-_RESOURCE = NotificationOut()
 _CANCELLED = {
     **examples.QUEUED,
     "status": "cancelled",
@@ -49,9 +47,9 @@ def reschedule(body: dict[str, Any], notification_id: UUID) -> Any:
         notification_id,
         key=g.key,
         send_at=body["send_at"],
-        is_current=lambda notification: preconditions.is_wanted(_represented(notification)),
+        is_current=lambda notification: preconditions.is_wanted(represented(notification)),
     )
-    return shown(notification), {"ETag": f'"{preconditions.digest(_represented(notification))}"'}
+    return shown(notification), {"ETag": f'"{preconditions.digest(represented(notification))}"'}
 
 
 @blp.operation("POST", "/<uuid:notification_id>/cancel", id="cancel_notification", scope=Scope.NOTIFICATIONS_WRITE)
@@ -95,8 +93,3 @@ def content(notification_id: UUID) -> Any:
     410 once it is purged, as the operator's retention or an erasure has it.
     """
     return lifecycle.content(notification_id, key=g.key)
-
-
-def _represented(notification: Notification) -> Response:
-    """Return the status resource as a GET would answer it."""
-    return jsonify(_RESOURCE.dump(shown(notification)))

@@ -3,23 +3,31 @@
 from typing import Any
 from uuid import UUID
 
-from flask import g
+from flask import Response, g, jsonify
 
-from api.core import clock, notifications, search
+from api.core import clock, notifications, search, tokens
 from api.core.drafts import Draft
 from api.core.errors import Invalid, NotAllowed
 from api.core.models import Delivery, Notification
 from api.core.receipts import Ticket
-from api.rest import examples, links, mailboxes, pointers, preconditions
+from api.rest import examples, links, mailboxes, pointers, preconditions, waiting
 from api.rest.blueprint import Blueprint
 from schemas.base import rfc3339
-from schemas.notifications import NotificationIn, NotificationOut, NotificationPage, NotificationQuery
+from schemas.notifications import (
+    NotificationAccepted,
+    NotificationIn,
+    NotificationOut,
+    NotificationPage,
+    NotificationQuery,
+)
 from schemas.vocabulary import DeliveryStatus, NotificationStatus, Scope
 
 blp = Blueprint("notifications", __name__, url_prefix="/v1/notifications", description="Sending mail, and its status.")
 
 #: Seconds until it is worth asking again: while something is under way, and at most.
 SHORTEST_WAIT, LONGEST_WAIT = 2, 60
+_RESOURCE = NotificationOut()
+_WITH_STATUS = ("ETag", "Preference-Applied", "Retry-After", "Vary")
 
 
 @blp.operation("POST", "", id="send_notification", scope=Scope.NOTIFICATIONS_WRITE)
@@ -33,7 +41,7 @@ SHORTEST_WAIT, LONGEST_WAIT = 2, 60
 )
 @blp.answers(
     202,
-    NotificationOut(),
+    NotificationAccepted(),
     description="Stored, and sent as soon as possible. `Location` is the status resource.",
     example=examples.QUEUED,
     headers=("Location", "Retry-After"),
@@ -57,13 +65,17 @@ def find(query: dict[str, Any]) -> Any:
 
 
 @blp.operation("GET", "/<uuid:notification_id>", id="get_notification", scope=Scope.NOTIFICATIONS_READ)
+@blp.or_token
+@blp.patient
+@waiting.waits
 @preconditions.tagged
-@blp.answers(200, NotificationOut(), example=examples.NOTIFICATION, headers=("ETag", "Retry-After"))
-@blp.also(304, description="Still as the ETag says.", headers=("ETag", "Retry-After"))
+@blp.answers(200, NotificationOut(), example=examples.NOTIFICATION, headers=_WITH_STATUS)
+@blp.also(304, description="Still as the ETag says.", headers=_WITH_STATUS)
 def get(notification_id: UUID) -> Any:
     """Show how a notification stands.
 
-    `Retry-After` is there while a recipient is open.
+    `Retry-After` is there while a recipient is open. With `Prefer: wait=N` the answer comes when it has changed, or
+    differs from what `If-None-Match` names, at the latest after N seconds.
     """
     notification = notifications.get(notification_id, key=g.key)
     return shown(notification), _wait(notification)
@@ -80,6 +92,11 @@ def shown(notification: Notification) -> dict[str, Any]:
         "metadata": notification.metadata_,
         "deliveries": [_delivery(delivery) for delivery in notification.deliveries],
     }
+
+
+def represented(notification: Notification) -> Response:
+    """Return the status resource as a GET answers it."""
+    return jsonify(_RESOURCE.dump(shown(notification)))
 
 
 def followed(notification: Notification) -> dict[str, str]:
@@ -115,7 +132,7 @@ def _wait(notification: Notification) -> dict[str, str]:
 
 
 def _queued(draft: Draft) -> tuple[dict[str, Any], int, dict[str, str]]:
-    """Return what NotificationOut would dump of the stored message; all of it is known without asking the table."""
+    """Return what NotificationAccepted would dump of the stored message: all is known without asking the table."""
     plan, url = draft.plan, links.to("v1", "notifications", draft.id)
     due = rfc3339(plan.due_at)
     body = {
@@ -145,11 +162,15 @@ def _queued(draft: Draft) -> tuple[dict[str, Any], int, dict[str, str]]:
             for recipient in draft.recipients
         ],
     }
+    if g.mint is not None:
+        body["status_token"] = g.mint(draft.id, g.key.mode)
     seconds = int((plan.due_at - draft.created_at).total_seconds()) + 1
     return body, 202, {"Location": url, "Retry-After": str(min(max(seconds, SHORTEST_WAIT), LONGEST_WAIT))}
 
 
 def _accepted(body: dict[str, Any], ticket: Ticket | None) -> Draft:
+    # Before the message's own transaction, in which the answer that will be given again is written.
+    g.mint = tokens.minter() if body.pop("status_token") else None
     message = mailboxes.loaded(body)
     try:
         return notifications.post(key=g.key, ticket=ticket, **message)

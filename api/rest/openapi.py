@@ -11,9 +11,6 @@ from typing import Any
 from flask import Flask
 
 from api.rest import problems
-from schemas.addresses import Mailboxes, Recipients, Sender
-from schemas.attachments import LONGEST_LIST, Attachments
-from schemas.base import Word
 
 _DESCRIPTION = """\
 Postroom accepts mail, keeps it in a durable outbox until a relay has taken it, and tells what the relay said.
@@ -42,6 +39,7 @@ _ERRORS: Mapping[int, tuple[str, dict[str, Any]]] = {
     401: ("Unauthorized", {}),
     403: ("Forbidden", {"detail": "This key lacks the scope 'notifications:write'."}),
     404: ("NotFound", {"detail": "There is no such resource."}),
+    406: ("NotAcceptable", {"detail": "Only text/event-stream can be had here: say so in the Accept header."}),
     409: (
         "Conflict",
         {
@@ -79,12 +77,27 @@ _HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
         "There, and `true`, when this is the first answer to the same request, given again.",
         {"type": "string", "enum": ["true"]},
     ),
+    "Preference-Applied": ("There when the wish to wait was heard: `wait=` and the seconds.", {"type": "string"}),
+    "Vary": ("The request's headers that the answer depends on.", {"type": "string"}),
+    "X-Accel-Buffering": ("Tells a proxy to pass events on as they come.", {"type": "string", "enum": ["no"]}),
     "WWW-Authenticate": ("How to identify oneself.", {"type": "string"}),
 }
 _CONDITIONS: Mapping[str, dict[str, Any]] = {
     "IfNoneMatch": {"name": "If-None-Match", "description": "An ETag: answered 304 while it is still right."},
     "IfMatch": {"name": "If-Match", "description": "The ETag of the state that is meant, or `*`."},
     "IfMatchRequired": {"name": "If-Match", "required": True, "description": "The ETag that was read, or `*`."},
+    "Prefer": {
+        "name": "Prefer",
+        "description": (
+            "`wait=N` (RFC 7240): seconds that the answer may wait for a change, 60 at most. While too many wait, it "
+            "is answered at once and without `Preference-Applied`."
+        ),
+        "example": "wait=30",
+    },
+    "LastEventId": {
+        "name": "Last-Event-ID",
+        "description": "The `id` of the last event that was read: a state that is known is not told again.",
+    },
     "IdempotencyKey": {
         "name": "Idempotency-Key",
         "description": (
@@ -96,13 +109,6 @@ _CONDITIONS: Mapping[str, dict[str, Any]] = {
         "schema": {"type": "string", "minLength": 1, "maxLength": 512, "pattern": "^[ -~]+$"},
         "example": "order-7-shipped",
     },
-}
-#: A user as a recipient.
-_REGISTERED: dict[str, Any] = {
-    "type": "object",
-    "properties": {"user_id": {"type": "string", "format": "uuid", "description": "A registered user."}},
-    "required": ["user_id"],
-    "additionalProperties": False,
 }
 #: The parameters in paths, which flask-smorest finds in the routes.
 _PATHS: Mapping[str, dict[str, Any]] = {
@@ -125,12 +131,6 @@ _OPERATION_ORDER = (
     "requestBody",
     "responses",
 )
-
-
-def configure(api: Any) -> None:
-    """Teach flask-smorest the fields it does not know, and the schema of a problem."""
-    api.ma_plugin.map_to_openapi_type(Word, "string", None)
-    api.ma_plugin.converter.add_attribute_function(_addresses2properties)
 
 
 def document(app: Flask) -> dict[str, Any]:
@@ -175,6 +175,7 @@ def to_yaml(document: Mapping[str, Any]) -> str:
 def _complete(path: str, operation: dict[str, Any]) -> dict[str, Any]:
     told = operation.pop("x-errors", [])
     once = operation.pop("x-once", False)
+    patient, token = operation.pop("x-patient", False), operation.pop("x-token", False)
     told = [*told, 409, 410] if once else told
     answers = {
         status: answer for status, answer in operation["responses"].items() if "content" in answer or status < "4"
@@ -189,8 +190,11 @@ def _complete(path: str, operation: dict[str, Any]) -> dict[str, Any]:
     operation["responses"] = dict(sorted(answers.items()))
     operation["parameters"] += _conditions(operation["responses"])
     operation["parameters"] += [_ref("parameters", "IdempotencyKey")] if once else []
+    operation["parameters"] += [_ref("parameters", "Prefer")] if patient else []
+    operation["parameters"] += [_ref("parameters", "LastEventId")] if "406" in operation["responses"] else []
     if operation["security"]:
         [[scope]] = operation["security"][0].values()
+        operation["security"] += [{"statusToken": []}] if token else []
         operation["description"] = f"{operation.get('description', '')}\n\nScope: `{scope}`.".strip()
     return _ordered({name: value for name, value in operation.items() if value or name == "security"}, _OPERATION_ORDER)
 
@@ -215,9 +219,18 @@ def _conditions(responses: Mapping[str, Any]) -> list[dict[str, str]]:
 @cache
 def _components() -> dict[str, Any]:
     scheme = {"type": "http", "scheme": "bearer", "description": "An API key: `pr_live_…` or `pr_test_…`."}
+    token = {
+        "type": "apiKey",
+        "in": "query",
+        "name": "token",
+        "description": (
+            "A `status_token`, as `POST /v1/notifications` answers it: reads that one notification for 24 hours. A key "
+            "in `Authorization` is judged instead, where both are sent."
+        ),
+    }
     text = {"in": "header", "schema": {"type": "string"}}
     return {
-        "securitySchemes": {"bearerAuth": scheme},
+        "securitySchemes": {"bearerAuth": scheme, "statusToken": token},
         "parameters": {name: {**text, **parameter} for name, parameter in _CONDITIONS.items()},
         "headers": {name: {"description": said, "schema": schema} for name, (said, schema) in _HEADERS.items()},
         "responses": {name: _error(status, more) for status, (name, more) in _ERRORS.items()},
@@ -241,18 +254,3 @@ def _ref(kind: str, name: str) -> dict[str, str]:
 
 def _ordered(found: Mapping[str, Any], order: Iterable[str]) -> dict[str, Any]:
     return {name: found[name] for name in order if name in found} | dict(found)
-
-
-def _addresses2properties(_converter: Any, field: Any, ret: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
-    """Describe the fields that take an address in several forms."""
-    if isinstance(field, Attachments):
-        one = {"$ref": ret.pop("$ref")}
-        return {"anyOf": [one, {"type": "array", "items": one, "maxItems": LONGEST_LIST}]}
-    if not isinstance(field, Sender):
-        return {}
-    forms = [{"type": "string", "format": "email", "maxLength": 254}, {"$ref": ret.pop("$ref")}]
-    if isinstance(field, Recipients):
-        forms.append(_REGISTERED)
-    if isinstance(field, Mailboxes):
-        forms.append({"type": "array", "items": {"anyOf": list(forms)}, "maxItems": field.longest})
-    return {"anyOf": forms}

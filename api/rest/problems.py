@@ -29,7 +29,9 @@ STATUS: Mapping[type[PostroomError], int] = {
     errors.Invalid: 422,
     errors.MissingVariables: 422,
     errors.BadTemplate: 422,
+    errors.TooMany: 429,
     errors.Unavailable: 503,
+    errors.QueueFull: 503,
 }
 
 #: The titles, spelled as RFC 9110 has them, which not every version of our libraries does; and what is said
@@ -40,6 +42,7 @@ TITLES: Mapping[int, tuple[str, str]] = {
     403: ("Forbidden", "This key may not do that."),
     404: ("Not Found", "There is nothing at this address."),
     405: ("Method Not Allowed", "The resource does not take this method."),
+    406: ("Not Acceptable", "It cannot be had in the form that the Accept header asks for."),
     409: ("Conflict", "The state of the resource does not allow that."),
     410: ("Gone", "It was here, and is purged."),
     412: ("Precondition Failed", "The resource has changed since it was read."),
@@ -47,6 +50,7 @@ TITLES: Mapping[int, tuple[str, str]] = {
     415: ("Unsupported Media Type", "The Content-Type must be application/json, in UTF-8."),
     422: ("Unprocessable Content", "The request holds fields that are wrong."),
     428: ("Precondition Required", "Say which version is meant, with If-Match."),
+    429: ("Too Many Requests", "That is more than the rate allows. Try again after Retry-After."),
     500: ("Internal Server Error", "Something went wrong here. The request id leads the operator to what."),
     503: ("Service Unavailable", "The database cannot be reached just now. Try again soon."),
 }
@@ -91,7 +95,7 @@ def respond(
 def from_core(error: PostroomError) -> Response:
     """Answer what a use-case raised."""
     headers = None
-    if isinstance(error, errors.Unavailable | errors.TwinRunning):
+    if isinstance(error, errors.Unavailable | errors.TwinRunning | errors.TooMany):
         headers = {"Retry-After": str(error.retry_after)}
     return respond(STATUS[type(error)], error.detail, wrong=error.errors, headers=headers)
 

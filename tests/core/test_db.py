@@ -15,6 +15,7 @@ from api.core import dispatchers
 from api.core.db import db, transact
 from api.core.errors import Unavailable
 from api.core.models import Dispatcher
+from api.core.road import Turn
 
 #: Holds a lock file as another process of ours does while it writes, until its stdin is closed.
 HOLD_TURN = """
@@ -171,7 +172,7 @@ def test_the_turn_is_passed_on_after_work_that_failed(app, path):
 
 
 def test_a_place_where_no_file_can_be_made_is_told_to_the_writer(app, tmp_path):
-    turn = database.Turn(tmp_path / "nowhere" / "postroom.db.writer")
+    turn = Turn(tmp_path / "nowhere" / "postroom.db.writer")
     with pytest.raises(Unavailable, match="cannot be written"), turn.taken():
         pass
     (tmp_path / "nowhere").mkdir()
@@ -181,7 +182,7 @@ def test_a_place_where_no_file_can_be_made_is_told_to_the_writer(app, tmp_path):
 
 
 def test_a_closed_turn_can_be_taken_again(tmp_path):
-    turn = database.Turn(tmp_path / "postroom.db.writer")
+    turn = Turn(tmp_path / "postroom.db.writer")
     for _ in range(2):
         with turn.taken():
             pass

@@ -56,6 +56,12 @@ def test_what_is_missing_is_pointed_at(library):
     assert [(error.pointer, error.code) for error in caught.value.errors] == [("/data/user/email", "missing_variable")]
 
 
+def test_a_slash_or_a_tilde_in_a_missing_name_is_escaped_in_its_pointer(rendered):
+    with pytest.raises(MissingVariables) as caught:
+        rendered("{{ prices['net/gross'] }} {{ prices['~'] }}", data={"prices": {}})
+    assert [error.pointer for error in caught.value.errors] == ["/data/prices/net~1gross", "/data/prices/~0"]
+
+
 @pytest.mark.parametrize(
     ("text", "data", "names"),
     [
