@@ -10,8 +10,19 @@ from sqlalchemy import Select, Table, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, selectinload
 
-from api.core import addresses, attachments, backlog, contents, drafts, frequency, quotas, receipts, recipients, rows
-from api.core import transports
+from api.core import (
+    addresses,
+    attachments,
+    backlog,
+    contents,
+    drafts,
+    frequency,
+    quotas,
+    receipts,
+    recipients,
+    rows,
+    transports,
+)
 from api.core.attachments import Attachment
 from api.core.db import add, db, transact
 from api.core.drafts import Draft

@@ -109,7 +109,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # it ships no t
 
     def or_token(self, view: View) -> View:
         """Let a view of one notification also be called by its status token."""
-        return cast("View", self.doc(**{"x-token": True})(auth.or_token(view)))
+        return self.doc(**{"x-token": True})(auth.or_token(view))
 
     def patient(self, view: View) -> View:
         """Document that a view's answer may be waited for; see `waiting.waits`."""
