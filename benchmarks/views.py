@@ -34,9 +34,9 @@ def naive() -> Flask:
 
     app = Flask("naive", static_folder=None)
     app.config.update(
-        SQLALCHEMY_DATABASE_URI=f"sqlite:///{os.environ['DATABASE']}",  # noqa: TID251 -- handed on by `servers`
+        SQLALCHEMY_DATABASE_URI=f"sqlite:///{os.environ['DATABASE']}",
         MAIL_SERVER="127.0.0.1",
-        MAIL_PORT=int(os.environ["MAIL_PORT"]),  # noqa: TID251
+        MAIL_PORT=int(os.environ["MAIL_PORT"]),
         MAIL_DEFAULT_SENDER="shop@sender.example",
     )
     db, mail = SQLAlchemy(app), Mail(app)
