@@ -87,7 +87,9 @@ VIEWS: dict[str, Callable[[], Flask]] = {"bare": bare, "naive": naive, "celery":
 
 
 def load(name: str) -> Flask:
-    return VIEWS[name]()
+    app = VIEWS[name]()
+    app.extensions["postroom.drain"] = lambda: None  # the server tells what it serves that it is about to end
+    return app
 
 
 def main() -> None:

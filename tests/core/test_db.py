@@ -209,4 +209,4 @@ def test_a_time_of_any_zone_comes_back_as_the_same_instant_in_utc(app):
 
 def _row(seen_at):
     now = datetime(2027, 1, 1, tzinfo=UTC)
-    return Dispatcher(id=uuid7(), host="here", pid=1, started_at=now, seen_at=seen_at)
+    return Dispatcher(id=uuid7(), host="here", pid=1, drive="thread", started_at=now, seen_at=seen_at)

@@ -77,7 +77,12 @@ def commits(path):
 
 def row(id_):
     now = clock.utcnow()
-    return [(Dispatcher.__table__, [{"id": id_, "host": "here", "pid": 1, "started_at": now, "seen_at": now}])]
+    return [
+        (
+            Dispatcher.__table__,
+            [{"id": id_, "host": "here", "pid": 1, "drive": "thread", "started_at": now, "seen_at": now}],
+        )
+    ]
 
 
 def test_accepts_that_wait_at_the_same_time_share_one_commit(together, accept, count, path):
