@@ -86,6 +86,10 @@ bench-accept: .venv ## Measure accepting beside other ways to take mail; ARGS="-
 bench-backlog: .venv ## Measure claims, memory and accepts with a million mails waiting
 	$(BIN)/python -m benchmarks.backlog $(ARGS)
 
+.PHONY: bench-waiters
+bench-waiters: .venv ## Measure what slow clients and waiters cost everybody else
+	$(BIN)/python -m benchmarks.waiters $(ARGS)
+
 # What cannot be had is left out of the measurement, which says so.
 var/bench/.peers: benchmarks/peers.txt benchmarks/package.json
 	@mkdir -p var/bench/node && $(BIN)/python -m venv --clear --without-pip var/bench/peers

@@ -57,6 +57,7 @@ def create_app(settings: config.Settings | None = None, *, reload: bool = False)
         dispatch=settings.dispatch,
         origins=settings.cors_origins,
         rate=rates.parse(settings.rate_limit),
+        browser_rate=rates.parse(settings.browser_rate_limit),
     )
     app.shell_context_processor(shell.names)
     return app

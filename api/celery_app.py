@@ -71,10 +71,13 @@ class Beat(Scheduler):  # type: ignore[misc]  # it has no types
             self._is_broken = False
 
     def _waiting(self, producer: Any) -> int:
+        """Return how many messages wait at the broker; 0 if that cannot be told now."""
+        if producer.channel.connection is None:
+            return 0  # to send makes a broken connection anew
         try:
             return int(app.amqp.queues[QUEUE].bind(producer.channel).queue_declare().message_count)
         except (*self.connection.connection_errors, *self.connection.channel_errors):
-            return 0  # to send makes a broken connection anew
+            return 0
 
 
 def _transport(url: str) -> dict[str, Any]:

@@ -3,28 +3,22 @@
 import json
 import signal
 import threading
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
-from uuid import UUID
 
 import click
 
-from api import config, development, mailing, serving
+from api import config, development, keyring, mailing, serving
 from api.app import create_app
 from api.core import addresses, keys, migrations, notifications
 from api.core.dispatchers import Drive
 from api.core.errors import PostroomError
-from api.core.models import ApiKey
 from api.delivery.dispatch import Dispatcher
 from api.rest import openapi
 from api.startup import load, prepared, reachable
-from schemas.vocabulary import Mode, Scope
 
-#: Characters of a key's name, as the API has it.
-MAX_NAME = 100
 _PORT = click.IntRange(0, 65535)
 
 
@@ -153,51 +147,7 @@ def write_openapi(file: Any) -> None:
         file.write(openapi.to_yaml(openapi.document(app)))
 
 
-@cli.group("keys")
-def api_keys() -> None:
-    """API keys."""
-
-
-@api_keys.command()
-@click.option("--name", required=True, help="What the key is for.")
-@click.option(
-    "--scope",
-    "scopes",
-    required=True,
-    multiple=True,
-    type=click.Choice([one.value for one in Scope]),
-    help="May be repeated.",
-)
-@click.option("--test", is_flag=True, help="Its mail goes to the captured inbox only.")
-def create(name: str, scopes: tuple[str, ...], test: bool) -> None:
-    """Make a key, and print it alone on the last line; it cannot be had again."""
-    if not 0 < len(name.strip()) <= MAX_NAME:
-        raise click.BadParameter(f"must have 1 to {MAX_NAME} characters", param_hint="--name")
-    with prepared(config.read()):
-        made, secret = keys.create(
-            name=name, scopes=[Scope(one) for one in scopes], mode=Mode.TEST if test else Mode.LIVE
-        )
-        click.echo(f"{made.mode} key {made.id}, {', '.join(made.scopes)}:")
-        click.echo(secret)
-
-
-@api_keys.command("list")
-def list_keys() -> None:
-    """List the keys, newest first: id, mode, last four characters, when made, state, scopes, name."""
-    with prepared(config.read()):
-        for key in _every_key():
-            state = "revoked" if key.revoked_at else "active"
-            made = key.created_at.strftime("%Y-%m-%dT%H:%M:%SZ")
-            click.echo(f"{key.id}  {key.mode}  …{key.hint}  {made}  {state:7}  {','.join(key.scopes)}  {key.name}")
-
-
-@api_keys.command()
-@click.argument("key_id", metavar="ID", type=click.UUID)
-def revoke(key_id: UUID) -> None:
-    """Make a key useless."""
-    with prepared(config.read()):
-        keys.revoke(key_id)
-        click.echo(f"{key_id} is revoked.")
+cli.add_command(keyring.api_keys)
 
 
 @cli.group()
@@ -210,15 +160,6 @@ def upgrade() -> None:
     """Bring the tables to this version's schema; every command that needs them does so by itself."""
     with prepared(config.read()):
         click.echo(f"{migrations.name()} is at schema {migrations.state().current}.")
-
-
-def _every_key() -> Iterator[ApiKey]:
-    after = None
-    while True:
-        page = keys.search(limit=100, after=after)
-        yield from page.data
-        if (after := page.next) is None:
-            return
 
 
 def _recipient(text: str) -> Any:

@@ -24,7 +24,6 @@ ALIASES = {
 }
 DISPATCH = ("thread", "celery", "none")
 LIMIT_STORES = ("memory", "database")
-BROKERS = ("redis", "rediss", "amqp", "amqps")
 
 
 class ConfigError(Exception):
@@ -65,6 +64,7 @@ class Settings:
     waiters: int = 128
     rate_limit: str = "6000/minute"
     recipient_limit: str = "60/hour"
+    browser_rate_limit: str = "10/minute"
     limit_store: str = "memory"
     max_queue: str = "1000000"
     mail_server: str = "localhost"
@@ -165,13 +165,10 @@ def _value(env: FileAwareEnv, variable: str, default: object) -> Any:
 def _dispatch(settings: Settings) -> str | None:
     if settings.dispatch not in DISPATCH:
         return f"POSTROOM_DISPATCH is {settings.dispatch!r}; it may be {', '.join(DISPATCH)}."
+    if not (settings.broker_url or "redis://").startswith(("redis://", "rediss://", "amqp://", "amqps://")):
+        # Not the URL: its password has no place in a message.
+        return "POSTROOM_BROKER_URL must begin with redis://, rediss://, amqp:// or amqps://."
     return None
-
-
-def _broker(settings: Settings) -> str | None:
-    scheme = (settings.broker_url or "redis:").partition(":")[0]
-    # Not the URL: its password has no place in a message.
-    return None if scheme in BROKERS else f"POSTROOM_BROKER_URL must begin with one of {', '.join(BROKERS)}, and `://`."
 
 
 def _public_url(settings: Settings) -> str | None:
@@ -230,7 +227,7 @@ def _receipts(settings: Settings) -> str | None:
 
 
 def _limits(settings: Settings) -> str | None:
-    for name in ("POSTROOM_RATE_LIMIT", "POSTROOM_RECIPIENT_LIMIT"):
+    for name in ("POSTROOM_RATE_LIMIT", "POSTROOM_RECIPIENT_LIMIT", "POSTROOM_BROWSER_RATE_LIMIT"):
         try:
             rates.parse(getattr(settings, name.removeprefix("POSTROOM_").lower()))
         except ValueError as error:
@@ -256,7 +253,6 @@ _SECONDS = (
 _RULES: tuple[Callable[[Settings], str | None], ...] = (
     *login.RULES,
     _dispatch,
-    _broker,
     _public_url,
     _origins,
     _numbers,

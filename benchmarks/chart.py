@@ -1,10 +1,9 @@
 """A bar chart as SVG, written by hand: one panel per field, bars for medians, a line from the least to the most."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
+from typing import Any, Protocol
 from xml.sax.saxutils import escape
-
-from benchmarks.report import Field
 
 _WIDTH, _LABELS, _FIGURES = 860, 300, 70
 _BAR, _GAP, _TITLE = 18, 8, 34
@@ -13,8 +12,20 @@ _OURS, _OTHERS, _INK = "#2f7ed8", "#9aa5b1", "#6b7280"
 _STYLE = "text{font:13px system-ui,sans-serif;fill:#6b7280}.t{font-weight:600;font-size:14px}"
 
 
+class Field(Protocol):
+    """What one panel shows: values by round of everything that was measured."""
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def measures(self) -> Mapping[str, Any]: ...
+
+    def rates(self, sender: str, /) -> Sequence[float]: ...
+
+
 def draw(fields: Sequence[Field], caption: str) -> str:
-    """Return the chart of these fields, mails per second."""
+    """Return the chart of these fields."""
     top = _TITLE
     pieces = [f'<text class="t" x="0" y="18">{escape(caption)}</text>']
     for field in fields:

@@ -15,6 +15,7 @@
 | `control_character` | a line end, control, separator or bidi override in a one-line text |
 | `repeated` | a query parameter, a header or a content id that is given twice |
 | `not_allowed` | a header or a media type that no message may bring |
+| `link` | something that reads like a link, in what a browser key sends |
 | `simulated` | an address of the simulator, which only test keys may write to |
 | `excluded` | may not stand beside another field that is given |
 """

@@ -104,6 +104,14 @@ class RegisteredOut(UserOut):
     notifications = List(Nested(QueuedOut()), required=True)
 
 
+class KnownOut(RegisteredOut):
+    """A user that was registered before. To a browser key only what it has said itself: the rest is null or empty."""
+
+    id = fields.UUID(required=True, allow_none=True)
+    created_at = Instant(required=True, allow_none=True)
+    updated_at = Instant(required=True, allow_none=True)
+
+
 class UserPage(Page):
     """Users, newest first."""
 

@@ -103,13 +103,14 @@ def accept(
     ]
     counts = dict.fromkeys(DeliveryStatus, 0) | {DeliveryStatus.QUEUED: sum(len(one.recipients) for one in queued)}
     standing = Standing(batch, counts, items)
-    pointed = frequency.within(
-        {
+
+    def pointed(refused: Mapping[str, FieldError]) -> Sequence[FieldError]:
+        resolved = {
             f"/messages/{index}": recipients.resolve(message, users)
             for index, (message, one) in enumerate(zip(messages, made, strict=True))
             if isinstance(message, Mapping) and isinstance(one, Draft)
         }
-    )
+        return frequency.within(resolved)(refused)
 
     def work(session: Session, count: Callable[[Session], None]) -> None:
         receipts.reserve(session, ticket)

@@ -1,6 +1,7 @@
 """Frozen content between the table and the value that a message is assembled from."""
 
-from collections.abc import Collection, Mapping
+import json
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 from uuid import UUID
 
@@ -8,6 +9,7 @@ from sqlalchemy import Table, bindparam, delete, func, select
 from sqlalchemy.orm import Session
 
 from api.core import attachments, claim, transports
+from api.core.driver import Statement, codec, each, instant_of, listed, raw, uuid_of
 from api.core.models import Content, Delivery, Notification
 
 #: Bytes of files that a dispatcher has in memory at most, but for a single message that is larger.
@@ -15,22 +17,33 @@ MAX_ATTACHED = 64 * 1024 * 1024
 
 _CONTENT = cast(Table, Content.__table__).c
 _NOTIFICATION = cast(Table, Notification.__table__).c
-_LOAD = (
-    select(
-        _CONTENT.notification_id,
-        _CONTENT.sender_email,
-        _CONTENT.sender_name,
-        _CONTENT.headers,
-        _CONTENT.text,
-        _CONTENT.html,
-        _CONTENT.attached,
-        _NOTIFICATION.subject,
-        _NOTIFICATION.message_id,
-        _NOTIFICATION.created_at,
-    )
-    .join_from(Content.__table__, Notification.__table__)
-    .where(_CONTENT.notification_id.in_(bindparam("ids", expanding=True)))
+_DELIVERY = cast(Table, Delivery.__table__).c
+#: In the order in which `_frozen` takes them.
+_COLUMNS = (
+    raw(_CONTENT.notification_id),
+    _CONTENT.attached,
+    _CONTENT.sender_email,
+    _CONTENT.sender_name,
+    raw(_CONTENT.headers),
+    _CONTENT.text,
+    _CONTENT.html,
+    _NOTIFICATION.subject,
+    _NOTIFICATION.message_id,
+    raw(_NOTIFICATION.created_at),
 )
+_ALL = select(*_COLUMNS).join_from(Content.__table__, Notification.__table__)
+_OF = Statement(_ALL.where(_CONTENT.notification_id.in_(each("ids"))))
+_CLAIMED = Statement(
+    _ALL.where(
+        _CONTENT.notification_id.in_(
+            select(_DELIVERY.notification_id).where(
+                _DELIVERY.holder == bindparam("me"), _DELIVERY.token == bindparam("claim")
+            )
+        )
+    )
+)
+#: What `json.loads` does, without what it asks before and after that; gives the value and where it ends.
+_parse = json.JSONDecoder().raw_decode
 
 
 def row(notification_id: UUID, content: claim.Content) -> dict[str, Any]:
@@ -51,37 +64,28 @@ def row(notification_id: UUID, content: claim.Content) -> dict[str, Any]:
     }
 
 
-def load(
-    session: Session, notification_ids: Collection[UUID], *, holder: UUID | None = None
-) -> dict[UUID, claim.Content]:
-    """Return the frozen contents of these notifications; a purged one is missing from the answer.
+def load(session: Session, notification_ids: Collection[UUID]) -> dict[UUID, claim.Content]:
+    """Return the frozen contents of these notifications; a purged one is missing from the answer."""
+    rows = _OF.rows(session.connection(), {"ids": listed(notification_ids)})
+    files = attachments.load(session, [uuid_of(row[0]) for row in rows if row[1]])
+    return {(id_ := uuid_of(row[0])): _frozen(row, files.get(id_, ())) for row in rows}
 
-    So are those for whose files a holder has no room in memory, beside the files of what else it has claimed.
+
+def load_claimed(session: Session, *, holder: UUID, token: UUID) -> dict[Any, claim.Content]:
+    """Return the frozen contents of what a claim took, by their notifications' ids as the driver has them.
+
+    Those are missing for whose files the holder has no room in memory, beside the files of what else it has claimed.
     """
-    if not notification_ids:
-        return {}
-    rows = session.connection().execute(_LOAD, {"ids": list(notification_ids)}).all()
-    heavy = {row.notification_id: row.attached for row in rows if row.attached}
-    left_out: set[UUID] = set()
-    if heavy and holder is not None:
-        left_out = set(heavy).difference(_fitting(heavy, _claimed(session, holder, but=notification_ids)))
-    files = attachments.load(session, heavy.keys() - left_out)
+    connection = session.connection()
+    form = codec(connection.dialect.name)
+    rows = _CLAIMED.rows(connection, {"me": form.id(holder), "claim": form.id(token)})
+    heavy = {uuid_of(row[0]): row[1] for row in rows if row[1]}
+    if not heavy:
+        return {row[0]: _frozen(row, ()) for row in rows}
+    fitting = _fitting(heavy, _in_memory(session, holder, but=token))
+    files = attachments.load(session, fitting)
     return {
-        row.notification_id: claim.Content(
-            message_id=row.message_id,
-            date=row.created_at,
-            sender=claim.Address(row.sender_email, row.sender_name),
-            to=_addresses(row.headers["to"]),
-            cc=_addresses(row.headers["cc"]),
-            reply_to=_addresses(row.headers["reply_to"]),
-            subject=row.subject or "",
-            text=row.text,
-            html=row.html,
-            headers=tuple((name, value) for name, value in row.headers["extra"]),
-            attachments=files.get(row.notification_id, ()),
-        )
-        for row in rows
-        if row.notification_id not in left_out
+        row[0]: _frozen(row, files.get(uuid_of(row[0]), ())) for row in rows if not row[1] or uuid_of(row[0]) in fitting
     }
 
 
@@ -91,16 +95,13 @@ def purge(session: Session, notification_ids: Collection[UUID]) -> None:
     session.execute(delete(Content).where(Content.notification_id.in_(notification_ids)))
 
 
-def _claimed(session: Session, holder: UUID, *, but: Collection[UUID]) -> int:
-    """Return how many bytes of files the holder has claimed for the relay, but for some notifications.
+def _in_memory(session: Session, holder: UUID, *, but: UUID) -> int:
+    """Return how many bytes of files the holder has claimed for the relay, but for one claim's.
 
     Those of test mail are let go of in the transaction that claims it.
     """
     held = select(Delivery.notification_id).where(
-        Delivery.holder == holder,
-        Delivery.finished_at.is_(None),
-        Delivery.notification_id.not_in(but),
-        Delivery.transport != transports.CAPTURE,
+        Delivery.holder == holder, Delivery.token != but, Delivery.transport != transports.CAPTURE
     )
     return session.scalar(select(func.sum(Content.attached)).where(Content.notification_id.in_(held))) or 0
 
@@ -115,5 +116,24 @@ def _fitting(weights: Mapping[UUID, int], used: int) -> list[UUID]:
     return fitting
 
 
-def _addresses(pairs: list[list[str | None]]) -> tuple[claim.Address, ...]:
-    return tuple(claim.Address(str(email), name) for email, name in pairs)
+def _frozen(row: Sequence[Any], files: tuple[claim.Attachment, ...]) -> claim.Content:
+    _, _, email, name, headers, text, html, subject, message_id, created_at = row
+    if isinstance(headers, str):
+        headers = _parse(headers)[0]
+    return claim.Content(
+        message_id,
+        instant_of(created_at),
+        claim.Address(email, name),
+        _addresses(headers["to"]),
+        _addresses(headers["cc"]),
+        _addresses(headers["reply_to"]),
+        subject or "",
+        text,
+        html,
+        tuple([(name, value) for name, value in headers["extra"]]),
+        files,
+    )
+
+
+def _addresses(pairs: list[list[str]]) -> tuple[claim.Address, ...]:
+    return tuple([claim.Address(email, name) for email, name in pairs]) if pairs else ()

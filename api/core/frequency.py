@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from api.core import addresses, policy, quotas, rates
+from api.core import addresses, policy, quotas, rates, simulator
 from api.core.drafts import Draft
 from api.core.errors import FieldError, TooMany
 from api.core.models import ApiKey
@@ -75,7 +75,8 @@ def at(pointer: str) -> Pointed:
 def _mailboxes(drafts: Sequence[Draft]) -> Iterator[str]:
     for draft in drafts:
         for recipient in draft.recipients:
-            yield addresses.key(recipient.email)
+            if not simulator.is_mailbox(recipient.email):  # there is nobody to be pestered
+                yield addresses.key(recipient.email)
 
 
 def _too_many(rate: Rate, refused: Mapping[str, Verdict], pointed: Pointed) -> TooMany:

@@ -29,6 +29,9 @@ from schemas.vocabulary import Outcome, Phase
 #: Octets after which what is settled in the table is left out of a new file.
 COMPACT_SIZE = 1024 * 1024
 
+#: What `json.dumps` does with a text, without what it asks before that.
+_quoted = json.JSONEncoder().encode
+
 
 @dataclass(frozen=True, slots=True)
 class Replay:
@@ -59,7 +62,7 @@ class Journal:
                 lines = _settled(settled)
                 self._note(settled.hold.delivery_id.int, lines)
             if begun is not None:
-                line = b'{"begun": ["%b", "%b"]}\n' % (begun.delivery_id.hex.encode(), begun.token.hex.encode())
+                line = f'{{"begun": ["{begun.delivery_id.hex}", "{begun.token.hex}"]}}\n'.encode()
                 lines += line
             try:
                 _append(self._file, lines)
@@ -177,11 +180,13 @@ def read(path: Path) -> Replay:
 
 def _settled(settlement: Settlement) -> bytes:
     hold, result, reply = settlement.hold, settlement.result, settlement.result.reply
-    # Only these can hold anything; the rest is digits and words, and this line is written for every mail.
-    texts = json.dumps([hold.transport, reply.code, reply.enhanced_code, reply.text])[1:-1]
+    # Only the texts can hold anything; the rest is digits and words, and this line is written for every mail.
+    code = "null" if reply.code is None else reply.code
+    enhanced = "null" if reply.enhanced_code is None else _quoted(reply.enhanced_code)
     return (
         f'{{"settled": ["{hold.delivery_id.hex}", "{hold.token.hex}", {hold.attempt}, "{settlement.at.isoformat()}", '
-        f'"{result.outcome}", "{result.blame}", "{result.phase}", {result.duration_ms}, {texts}]}}\n'
+        f'"{result.outcome}", "{result.blame}", "{result.phase}", {result.duration_ms}, '
+        f"{_quoted(hold.transport)}, {code}, {enhanced}, {_quoted(reply.text)}]}}\n"
     ).encode()
 
 

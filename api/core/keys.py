@@ -1,4 +1,7 @@
-"""API keys: `pr_live_` or `pr_test_`, 30 base62 characters and a 6-character checksum; only a digest is stored."""
+"""API keys: `pr_live_`, `pr_test_` or `pr_pub_`, 30 base62 characters and a 6-character checksum.
+
+Only a digest is stored, also of those that begin with `pr_pub_` and stand in pages for everybody to read.
+"""
 
 import hashlib
 import hmac
@@ -8,11 +11,14 @@ import string
 import time
 import zlib
 from collections.abc import Collection
+from typing import Any
 from uuid import UUID
 
 import uuid6
 from flask import current_app
 from sqlalchemy import ColumnElement, select, true
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from api.core import clock, paging
@@ -22,7 +28,12 @@ from api.core.models import OPERATOR, ApiKey
 from schemas.vocabulary import Mode, Scope
 
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
-FORM = re.compile(r"pr_(?P<mode>live|test)_(?P<random>[0-9A-Za-z]{30})(?P<checksum>[0-9A-Za-z]{6})")
+FORM = re.compile(r"pr_(?P<kind>live|test|pub)_(?P<random>[0-9A-Za-z]{30})(?P<checksum>[0-9A-Za-z]{6})")
+
+#: Seconds for which the origins of browser keys are not asked for again; other processes make keys, too.
+ORIGINS_SECONDS = 1.0
+_BROWSER = "pub"
+_ORIGINS = "postroom.browser_origins"
 
 #: Seconds for which a key that was found good is taken to be so still; and keys remembered at most.
 KEPT_SECONDS = 0.5
@@ -31,36 +42,25 @@ MOST_KEPT = 1000
 
 def create(*, name: str, scopes: Collection[Scope], mode: Mode = Mode.LIVE) -> tuple[ApiKey, str]:
     """Store a new key; return it with its secret, which cannot be had again."""
-    random = "".join(secrets.choice(ALPHABET) for _ in range(30))
-    secret = f"pr_{mode}_{random}{_checksum(f'pr_{mode}_{random}')}"
+    secret = _secret(mode)
     return adopt(secret, name=name, scopes=scopes), secret
+
+
+def create_for_browsers(
+    *, name: str, origins: Collection[str], templates: Collection[str], mode: Mode = Mode.LIVE
+) -> tuple[ApiKey, str]:
+    """Store a new browser key, for pages of these origins and for sending these templates; return it with its text."""
+    secret = _secret(_BROWSER)
+    origins, templates = sorted(set(origins)), sorted(set(templates))
+    return _stored(secret, name=name, mode=mode, scopes=[], origins=origins, templates=templates), secret
 
 
 def adopt(secret: str, *, name: str, scopes: Collection[Scope]) -> ApiKey:
     """Store a key whose secret is known already, or return the one that is stored. Raises ValueError if malformed."""
     form = FORM.fullmatch(secret)
-    if form is None or not well_formed(secret):
+    if form is None or form["kind"] == _BROWSER or not well_formed(secret):
         raise ValueError("malformed key")
-    digest = _digest(secret)
-
-    def work(session: Session) -> ApiKey:
-        known = session.scalar(select(ApiKey).where(ApiKey.digest == digest))
-        if known is not None:
-            return known
-        key = ApiKey(
-            id=uuid6.uuid7(),
-            name=name,
-            digest=digest,
-            hint=secret[-4:],
-            mode=Mode(form["mode"]),
-            scopes=sorted(set(scopes)),
-            created_at=clock.utcnow(),
-            revoked_at=None,
-        )
-        session.add(key)
-        return key
-
-    return transact(work)
+    return _stored(secret, name=name, mode=Mode(form["kind"]), scopes=sorted(set(scopes)))
 
 
 def operator() -> ApiKey:
@@ -112,6 +112,25 @@ def well_formed(secret: str) -> bool:
     return form is not None and hmac.compare_digest(_checksum(secret[:-6]), form["checksum"])
 
 
+def browser_origins() -> frozenset[str]:
+    """Return the origins of all browser keys that are good; what was read a moment ago is good enough.
+
+    What the database cannot tell just now is answered as it was last known.
+    """
+    known: tuple[float, frozenset[str]] | None = current_app.extensions.get(_ORIGINS)
+    now = time.monotonic()
+    if known is not None and now - known[0] < ORIGINS_SECONDS:
+        return known[1]
+    try:
+        rows = db.session.scalars(select(ApiKey.origins).where(ApiKey.revoked_at.is_(None))).all()
+        db.session.commit()
+        found = frozenset(origin for origins in rows if origins for origin in origins)
+    except (DBAPIError, PoolTimeout):
+        found = known[1] if known is not None else frozenset()
+    current_app.extensions[_ORIGINS] = (now, found)
+    return found
+
+
 def search(*, limit: int, after: str | None = None, key: ApiKey | None = None) -> paging.Page[ApiKey]:
     """Return the keys, newest first, the revoked ones too; those that `key` may see. Raises BadCursor."""
     return paging.page(select(ApiKey).where(_seen_by(key)), ApiKey.id, limit=limit, after=after, kind="keys")
@@ -128,6 +147,31 @@ def revoke(key_id: UUID, *, key: ApiKey | None = None) -> None:
 
     transact(work)
     _kept().clear()
+    current_app.extensions.pop(_ORIGINS, None)
+
+
+def _stored(secret: str, **columns: Any) -> ApiKey:
+    """Store a key, or return the one of this secret that is stored."""
+    digest = _digest(secret)
+
+    def work(session: Session) -> ApiKey:
+        known = session.scalar(select(ApiKey).where(ApiKey.digest == digest))
+        if known is not None:
+            return known
+        key = ApiKey(
+            id=uuid6.uuid7(), digest=digest, hint=secret[-4:], created_at=clock.utcnow(), revoked_at=None, **columns
+        )
+        session.add(key)
+        return key
+
+    key = transact(work)
+    current_app.extensions.pop(_ORIGINS, None)
+    return key
+
+
+def _secret(kind: str) -> str:
+    random = "".join(secrets.choice(ALPHABET) for _ in range(30))
+    return f"pr_{kind}_{random}{_checksum(f'pr_{kind}_{random}')}"
 
 
 def _seen_by(key: ApiKey | None) -> ColumnElement[bool]:

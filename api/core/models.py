@@ -21,7 +21,10 @@ _TAKEN = text("holder IS NOT NULL")
 
 
 class ApiKey(Base):
-    """A caller's key: only its SHA-256 digest is kept, and four characters to tell it by."""
+    """A caller's key: only its SHA-256 digest is kept, and four characters to tell it by.
+
+    `origins` and `templates` are those of a browser key, which has no scopes; any other key has neither.
+    """
 
     __tablename__ = "api_keys"
 
@@ -31,8 +34,15 @@ class ApiKey(Base):
     hint: Mapped[str] = mapped_column(String(4))
     mode: Mapped[Mode] = mapped_column(word(Mode))
     scopes: Mapped[list[str]] = mapped_column(JSONValue)
+    origins: Mapped[list[str] | None] = mapped_column(JSONValue)
+    templates: Mapped[list[str] | None] = mapped_column(JSONValue)
     created_at: Mapped[datetime] = mapped_column(Instant)
     revoked_at: Mapped[datetime | None] = mapped_column(Instant)
+
+    @property
+    def is_browser(self) -> bool:
+        """Whether it stands in pages for everybody to read."""
+        return self.origins is not None
 
     @property
     def is_operator(self) -> bool:
@@ -58,6 +68,8 @@ class User(Base):
     name: Mapped[str | None] = mapped_column(String(200))
     locale: Mapped[str | None] = mapped_column(String(35))
     metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JSONValue)
+    #: The key that registered it.
+    registered_by: Mapped[UUID | None]
     #: Rises with each change: the ETag, and what an update compares.
     version: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(Instant)

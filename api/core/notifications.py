@@ -50,8 +50,7 @@ def post(*, key: ApiKey, ticket: Ticket | None = None, **message: Any) -> Draft:
     is answered with the draft that is returned.
     """
     backlog.current().check()
-    users = recipients.find([message], mode=key.mode)
-    resolved = recipients.resolve(message, users)
+    resolved = recipients.resolve(message, recipients.find([message], mode=key.mode))
     draft = drafts.make(mode=key.mode, **resolved)
     new = [*receipts.rows(ticket, draft, subject=draft.id), *rows_of([draft], mode=key.mode)]
     try:

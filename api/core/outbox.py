@@ -30,7 +30,8 @@ from sqlalchemy import (
     exists,
     false,
     func,
-    insert,
+    literal_column,
+    null,
     or_,
     select,
     update,
@@ -39,7 +40,8 @@ from sqlalchemy.orm import Session
 
 from api.core import clock, contents, retry, settling
 from api.core.claim import Blame, Claim, Hold, Reply, Result, Settlement
-from api.core.models import Attempt, Delivery, Notification
+from api.core.driver import Statement, codec, raw, uuid_of
+from api.core.models import Delivery, Notification
 from schemas.vocabulary import DeliveryStatus, Outcome, Phase
 
 #: Holders that may die with a delivery before it is parked: it may be what kills them.
@@ -69,7 +71,14 @@ _OLDEST = (
     .with_for_update(skip_locked=True)
     .cte("due")
 )
-_CLAIM = (
+#: How a claimed row ends that must not be sent; null for all others.
+_END = case(
+    (_ROW.withdrawn, literal_column("'cancelled'")),
+    (_ROW.expires_at <= bindparam("now"), literal_column("'expired'")),
+    (_ROW.lapses >= MAX_LAPSES, literal_column("'failed'")),
+    else_=null(),
+)
+_CLAIM = Statement(
     update(_TABLE)
     .where(_ROW.id.in_(select(_OLDEST.c.id)))
     .values(
@@ -82,9 +91,7 @@ _CLAIM = (
         possible_duplicate=or_(_ROW.possible_duplicate, _ROW.handed),
         handed=false(),
     )
-    .returning(
-        _ROW.id, _ROW.notification_id, _ROW.recipient, _ROW.attempts, _ROW.lapses, _ROW.withdrawn, _ROW.expires_at
-    )
+    .returning(raw(_ROW.id), raw(_ROW.notification_id), _ROW.recipient, _ROW.attempts, _END)
 )
 #: What a released row goes back to: the attempt that is taken back was its first, or not.
 _BEFORE = case((Delivery.attempts > 1, DeliveryStatus.DEFERRED.value), else_=DeliveryStatus.QUEUED.value)
@@ -111,23 +118,30 @@ def claim(session: Session, *, holder: UUID, transport: str, limit: int, lease: 
     """
     now = clock.utcnow()
     token = uuid4()
+    connection = session.connection()
+    form = codec(connection.dialect.name)
     values = {
         "name": transport,
-        "now": now,
-        "me": holder,
-        "claim": token,
-        "lease_end": now + lease,
+        "now": form.instant(now),
+        "me": form.id(holder),
+        "claim": form.id(token),
+        "lease_end": form.instant(now + lease),
         "most": limit,
     }
-    rows = session.connection().execute(_CLAIM, values).all()
-    held = _finish_unsendable(session, rows, transport=transport, now=now)
-    frozen = contents.load(session, {row.notification_id for row in held}, holder=holder)
-    held = _release_heavy(session, held, frozen, now=now)
-    # RETURNING promises no order; ids are time-ordered.
-    return [
-        Claim(row.id, token, row.attempts, transport, row.notification_id, row.recipient, frozen[row.notification_id])
-        for row in sorted(held, key=lambda row: row.id)
+    rows = _CLAIM.rows(connection, values)
+    held = [row for row in rows if row[4] is None]
+    if len(held) < len(rows):
+        _finish_unsendable(session, [row for row in rows if row[4] is not None], transport=transport, now=now)
+    frozen = contents.load_claimed(session, holder=holder, token=token) if held else {}
+    if len(held) > len(frozen):
+        held = _release_heavy(session, held, frozen, now=now)
+    claims = [
+        Claim(uuid_of(id_), token, attempts, transport, uuid_of(notification_id), recipient, frozen[notification_id])
+        for id_, notification_id, recipient, attempts, _ in held
     ]
+    # RETURNING promises no order; ids are time-ordered.
+    claims.sort(key=lambda one: one.delivery_id.int)
+    return claims
 
 
 def confirm(session: Session, claim: Hold, *, lease: timedelta) -> bool:
@@ -233,34 +247,23 @@ def _touched(session: Session, statement: Update) -> bool:
     return _rows(session, statement) == 1
 
 
-def _finish_unsendable(session: Session, rows: Iterable[Any], *, transport: str, now: datetime) -> list[Any]:
-    """Finish the claimed rows that must not be sent; return the others."""
+def _finish_unsendable(session: Session, rows: Iterable[Any], *, transport: str, now: datetime) -> None:
+    """Finish claimed rows that must not be sent, as `_END` says of each."""
     ends: dict[DeliveryStatus, list[UUID]] = {}
-    held = []
-    for row in rows:
-        if row.withdrawn:
-            ends.setdefault(DeliveryStatus.CANCELLED, []).append(row.id)
-        elif row.expires_at <= now:
-            ends.setdefault(DeliveryStatus.EXPIRED, []).append(row.id)
-        elif row.lapses >= MAX_LAPSES:
-            ends.setdefault(DeliveryStatus.FAILED, []).append(row.id)
-        else:
-            held.append(row)
+    for id_, _, _, _, end in rows:
+        ends.setdefault(DeliveryStatus(end), []).append(uuid_of(id_))
     for status, ids in ends.items():
         # Only the parked one was really tried; of the others the attempt is taken back.
         untried = 0 if status is DeliveryStatus.FAILED else 1
         values = {"status": status, "finished_at": now, "attempts": Delivery.attempts - untried}
         _rows(session, update(Delivery).where(Delivery.id.in_(ids)).values(values | {"token": None, "holder": None}))
-    parked = ends.get(DeliveryStatus.FAILED, [])
-    if parked:
-        holds = [Hold(id_, token=id_, attempt=0, transport=transport) for id_ in parked]
-        session.execute(insert(Attempt), [settling.attempt(Settlement(hold, _PARKED, now)) for hold in holds])
-    return held
+    parked = [Hold(id_, token=id_, attempt=0, transport=transport) for id_ in ends.get(DeliveryStatus.FAILED, [])]
+    settling.remember(session, [Settlement(hold, _PARKED, now) for hold in parked])
 
 
-def _release_heavy(session: Session, rows: list[Any], frozen: Collection[UUID], *, now: datetime) -> list[Any]:
+def _release_heavy(session: Session, rows: Iterable[Any], frozen: Collection[Any], *, now: datetime) -> list[Any]:
     """Give back the claimed rows whose content there is no room for in memory; return the others."""
-    heavy = [row.id for row in rows if row.notification_id not in frozen]
+    heavy = [uuid_of(row[0]) for row in rows if row[1] not in frozen]
     if heavy:
         _rows(session, update(Delivery).where(Delivery.id.in_(heavy)).values(**_UNCLAIMED, due_at=now))
-    return [row for row in rows if row.notification_id in frozen]
+    return [row for row in rows if row[1] in frozen]

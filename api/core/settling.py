@@ -14,24 +14,36 @@ from sqlalchemy.orm import Session
 
 from api.core import retry
 from api.core.claim import Settlement
+from api.core.driver import Codec, Statement, codec, each, listed, raw
 from api.core.models import Attempt, Delivery
 from schemas.vocabulary import DeliveryStatus, Outcome
 
 _LET_GO: dict[str, Any] = {"token": None, "holder": None, "handed": False, "lapses": 0}
 _TABLE = cast(Table, Delivery.__table__)
 _HELD = and_(
-    _TABLE.c.id.in_(bindparam("ids", expanding=True)),
-    _TABLE.c.token == bindparam("claim"),
-    _TABLE.c.status == DeliveryStatus.SENDING,
+    _TABLE.c.id.in_(each("ids")), _TABLE.c.token == bindparam("claim"), _TABLE.c.status == DeliveryStatus.SENDING
 )
-_SENT = (
+_SENT = Statement(
     update(_TABLE)
     .where(_HELD)
     .values(status=DeliveryStatus.SENT, finished_at=bindparam("at"), **_LET_GO)
-    .returning(_TABLE.c.id)
+    .returning(raw(_TABLE.c.id))
 )
 _FIND = select(_TABLE.c.id, _TABLE.c.attempts, _TABLE.c.withdrawn, _TABLE.c.expires_at).where(_HELD).with_for_update()
-_REMEMBER = insert(cast(Table, Attempt.__table__))
+_HISTORY = cast(Table, Attempt.__table__)
+#: In the order in which `_remembered` gives them.
+_REMEMBERED = (
+    "delivery_id",
+    "at",
+    "transport",
+    "outcome",
+    "phase",
+    "code",
+    "enhanced_code",
+    "reply",
+    "duration_ms",
+)
+_REMEMBER = Statement(insert(_HISTORY).values({name: bindparam(name) for name in _REMEMBERED}).inline())
 _UNSENT = (
     update(_TABLE)
     .where(_TABLE.c.id == bindparam("key"))
@@ -59,22 +71,35 @@ def settle(
             stored += _store_sent(session, token, sent)
         if others:
             stored += _store_others(session, token, others, schedule=schedule, rand=rand)
-    if stored:
-        session.connection().execute(_REMEMBER, [attempt(one) for one in stored])
+    remember(session, stored)
     if len(stored) == len(settlements):
         return []
     known = {id(one) for one in stored}
     return [one for one in settlements if id(one) not in known]
 
 
+def remember(session: Session, settlements: Sequence[Settlement]) -> None:
+    """Add attempts to the history of their deliveries."""
+    if settlements:
+        connection = session.connection()
+        form = codec(connection.dialect.name)
+        _REMEMBER.many(connection, _REMEMBERED, [_remembered(one, form) for one in settlements])
+
+
 def _store_sent(session: Session, token: UUID, sent: Sequence[Settlement]) -> Sequence[Settlement]:
     """Mark deliveries as sent, in one statement; return those that this claim still held."""
-    ids = [one.hold.delivery_id for one in sent]
-    done = session.connection().execute(_SENT, {"ids": ids, "claim": token, "at": max(one.at for one in sent)})
-    held = done.scalars().all()
+    connection = session.connection()
+    form = codec(connection.dialect.name)
+    values = {
+        "ids": listed([one.hold.delivery_id for one in sent]),
+        "claim": form.id(token),
+        "at": form.instant(max([one.at for one in sent])),
+    }
+    held = _SENT.rows(connection, values)
     if len(held) == len(sent):
         return sent
-    return [one for one in sent if one.hold.delivery_id in set(held)]
+    known = {row[0] for row in held}
+    return [one for one in sent if form.id(one.hold.delivery_id) in known]
 
 
 def _store_others(
@@ -85,7 +110,7 @@ def _store_others(
     schedule: retry.Schedule,
     rand: Callable[[], float],
 ) -> Sequence[Settlement]:
-    ids = [one.hold.delivery_id for one in others]
+    ids = listed([one.hold.delivery_id for one in others])
     rows = {row.id: row for row in session.connection().execute(_FIND, {"ids": ids, "claim": token})}
     held = [one for one in others if one.hold.delivery_id in rows]
     if held:
@@ -118,16 +143,18 @@ def _settled(one: Settlement, row: Any, *, schedule: retry.Schedule, rand: float
     return values | {"word": DeliveryStatus.DEFERRED, "due": due}
 
 
-def attempt(one: Settlement) -> dict[str, Any]:
-    """Return the column values of the row that remembers an attempt."""
-    return {
-        "delivery_id": one.hold.delivery_id,
-        "at": one.at,
-        "transport": one.hold.transport,
-        "outcome": one.result.outcome,
-        "phase": one.result.phase,
-        "code": one.result.reply.code,
-        "enhanced_code": one.result.reply.enhanced_code,
-        "reply": one.result.reply.text,
-        "duration_ms": one.result.duration_ms,
-    }
+def _remembered(one: Settlement, form: Codec) -> tuple[Any, ...]:
+    """Return the row that remembers an attempt, its values as the driver takes them."""
+    hold, result = one.hold, one.result
+    reply = result.reply
+    return (
+        form.id(hold.delivery_id),
+        form.instant(one.at),
+        hold.transport,
+        result.outcome.value,
+        result.phase.value,
+        reply.code,
+        reply.enhanced_code,
+        reply.text,
+        result.duration_ms,
+    )

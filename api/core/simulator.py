@@ -61,6 +61,11 @@ _SCRIPTS = {
 MAILBOXES = tuple(_SCRIPTS)
 
 
+def is_mailbox(email: str) -> bool:
+    """Tell whether an address is the simulator's."""
+    return _mailbox(email) is not None
+
+
 def answer(recipient: str, attempt: int) -> Result | None:
     """Return what attempt number `attempt` (from 1) comes to, or None for a recipient that is none of the simulator's.
 

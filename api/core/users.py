@@ -76,6 +76,7 @@ def register(
         name=name,
         locale=locale,
         metadata_=dict(metadata or {}),
+        registered_by=key.id,
         version=1,
         created_at=now,
         updated_at=now,

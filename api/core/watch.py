@@ -88,6 +88,10 @@ class Watch:
         """Return how many seats are taken."""
         return len(self._taken)
 
+    def waiting(self) -> int:
+        """Return how many wait just now."""
+        return len(self._waiters)
+
     def seat(self) -> "Seat":
         """Take a seat. Raises Unavailable when all are taken, or the process ends."""
         with self._lock:

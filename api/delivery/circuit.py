@@ -61,8 +61,7 @@ class Circuit:
 
     def is_up(self) -> bool:
         """Tell whether mail may go to the relay."""
-        with self._lock:
-            return self._state is TransportState.UP
+        return self._state is TransportState.UP  # one look needs no lock, and every mail looks
 
     def resume(self, state: TransportState, *, now: float) -> None:
         """Start in the state that an earlier dispatcher left, with a probe at once."""
@@ -95,6 +94,8 @@ class Circuit:
 
     def attempted(self, result: Result, *, now: float) -> None:
         """Take in what an attempt at a message came to."""
+        if result.outcome is Outcome.SENT and not self._recovering:
+            return  # every mail comes by here, and nothing is to be noted of most
         with self._lock:
             if result.blame in (Blame.RELAY, Blame.OPERATOR):
                 self._trip(result, now)
@@ -106,6 +107,10 @@ class Circuit:
                 self._lost += 1
                 if self._lost >= SUSPECT:
                     self._trip(result, now)
+
+    @property
+    def _recovering(self) -> bool:
+        return bool(self._lost or self._pauses) or self._allowed < self._senders
 
     def _trip(self, result: Result, now: float) -> None:
         stopped = result.blame is Blame.OPERATOR

@@ -4,6 +4,7 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 
 from flask import Flask
@@ -37,12 +38,13 @@ class Crew:
         self.journal = journal
         self._wake = wake
         self._todo: queue.SimpleQueue[Claim | str | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._open = 0
+        #: How many claims were taken, and how many of them fetched again: both by the dispatcher.
+        self._taken = self._fetched = 0
         self._size = size
         self._resting = threading.Condition()
-        self._settlements: list[Settlement] = []
-        self._returned: list[Claim] = []
+        # Written by all, read by the dispatcher: appending to a deque and taking from it need no lock.
+        self._settlements: deque[Settlement] = deque()
+        self._returned: deque[Claim] = deque()
         self._stopping = False
         #: Until when (monotonic seconds) nobody can have taken our claims for those of the dead.
         self._fresh_until = 0.0
@@ -57,7 +59,7 @@ class Crew:
 
     def open(self) -> int:
         """Return how many claims are queued or under way."""
-        return self._open
+        return self._taken - self._fetched - len(self._settlements) - len(self._returned)
 
     def waiting(self) -> int:
         """Return about how many claims wait for a thread."""
@@ -66,8 +68,7 @@ class Crew:
     def take(self, claims: Iterable[Claim]) -> None:
         """Queue claims for sending."""
         for claim in claims:
-            with self._lock:
-                self._open += 1
+            self._taken += 1
             self._todo.put(claim)
 
     def resize(self, size: int) -> None:
@@ -87,9 +88,9 @@ class Crew:
 
     def fetch(self) -> tuple[list[Settlement], list[Claim]]:
         """Return, once, what attempts came to and what is to be given back."""
-        with self._lock:
-            settlements, self._settlements = self._settlements, []
-            returned, self._returned = self._returned, []
+        settlements = [self._settlements.popleft() for _ in range(len(self._settlements))]
+        returned = [self._returned.popleft() for _ in range(len(self._returned))]
+        self._fetched += len(settlements) + len(returned)
         return settlements, returned
 
     def stop(self, *, grace: float) -> None:
@@ -145,17 +146,13 @@ class Crew:
 
     def let_go(self, claim: Claim) -> None:
         """Leave a claim to be given back to the table."""
-        with self._lock:
-            self._open -= 1
-            self._returned.append(claim)
+        self._returned.append(claim)
         self._wake()
 
     def done(self, settlement: Settlement) -> None:
         """Leave a result to be stored."""
         self.circuit.attempted(settlement.result, now=time.monotonic())
-        with self._lock:
-            self._open -= 1
-            self._settlements.append(settlement)
+        self._settlements.append(settlement)
         self._wake()
 
     def _join(self, seconds: float) -> None:

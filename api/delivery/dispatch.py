@@ -14,11 +14,12 @@ from flask import Flask
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from api.core import clock, dispatchers, outbox, policy, settling, transports
-from api.core.claim import Claim, Hold, Settlement
+from api.core import clock, dispatchers, exchange, outbox, policy, transports
+from api.core.claim import Hold, Settlement
 from api.core.db import db, transact
 from api.core.dispatchers import Drive
 from api.core.errors import Unavailable
+from api.core.exchange import Wanted
 from api.core.journal import Journal
 from api.delivery.capture import Capture
 from api.delivery.circuit import Circuit
@@ -134,9 +135,9 @@ class Dispatcher:
         self._wake.clear()
         try:
             with self._app.app_context():
-                self._store(crew)
                 house.keep(crew)
-                took = self._claim(house, crew)
+                took = self._test(house.me)
+                took = self._exchange(crew, self._wanted(house, crew)) or took
                 busy = took or self._is_busy(crew)
                 pause = POLL_SECONDS if busy else self._until_due(house.me)
             self.trouble = None
@@ -146,46 +147,57 @@ class Dispatcher:
         # While it is busy, whoever has an answer wakes this loop; what fell due meanwhile waits for a sender anyway.
         return not busy and pause > 0, pause
 
-    def _store(self, crew: Crew) -> None:
-        """Store results, and give back what was not begun. What cannot be stored now is kept for the next time."""
+    def _exchange(self, crew: Crew, wanted: Wanted | None) -> bool:
+        """Store results, give back what was not begun and take new claims, in one transaction; tell whether any came.
+
+        What cannot be stored now is kept for the next time.
+        """
         settlements, returned = crew.fetch()
         self._unsettled += settlements
         self._returned += returned
-        crew.resize(self._sizing.observe(done=len(settlements), waiting=crew.waiting(), now=time.monotonic()))
-        if self._returned:
-            transact(partial(outbox.release, claims=self._returned), durable=False)
-            self._returned = []
-        if self._unsettled:
-            rules = policy.current()
-            settle = partial(settling.settle, settlements=self._unsettled, schedule=rules.schedule, rand=random.random)
-            late = transact(settle, durable=False)
-            crew.journal.forget([one.hold.delivery_id for one in self._unsettled])
-            for one in late:
-                log.warning("late %s of delivery %s refused", one.result.outcome, one.hold.delivery_id)
-            self._unsettled = []
-
-    def _claim(self, house: House, crew: Crew) -> bool:
-        """Claim what there is room for; tell whether anything was."""
-        me = house.me
-        took = self._test(me)
-        if house.doubted or not self._circuit.is_up():
-            return took
         waiting = crew.waiting()
-        room = self._pace.grant(self._room() - crew.open(), now=time.monotonic())
-        if room <= 0 or waiting > self._ahead // 2:
-            return took
-        # After a full claim there is more, most likely; else a read tells for less than a writing transaction.
-        if not self._more and not outbox.is_due(db.session(), transports=[transports.RELAY], holder=me):
-            return took
-        lease = policy.current().lease
-        claims: list[Claim] = transact(
-            partial(outbox.claim, holder=me, transport=transports.RELAY, limit=room, lease=lease), durable=False
+        now, used = time.monotonic(), time.process_time()
+        # A queue that is empty for a moment is not the end of the backlog.
+        crew.resize(self._sizing.observe(done=len(settlements), waiting=waiting or self._more, now=now, used=used))
+        if not self._unsettled and not self._returned and not self._is_worth(wanted):
+            return False
+        late, claims = transact(
+            partial(
+                exchange.exchange,
+                settlements=self._unsettled,
+                returned=self._returned,
+                wanted=wanted,
+                schedule=policy.current().schedule,
+                rand=random.random,
+            ),
+            durable=False,
         )
-        crew.take(claims)
-        self._pace.spend(len(claims))
-        self._more = len(claims) == room
-        self._adapt(full=self._more, waiting=waiting)
-        return took or bool(claims)
+        crew.journal.forget([one.hold.delivery_id for one in self._unsettled])
+        for one in late:
+            log.warning("late %s of delivery %s refused", one.result.outcome, one.hold.delivery_id)
+        self._unsettled, self._returned = [], []
+        if wanted is not None:
+            crew.take(claims)
+            self._pace.spend(len(claims))
+            self._more = len(claims) == wanted.limit
+            self._adapt(full=self._more, waiting=waiting)
+        return bool(claims)
+
+    def _wanted(self, house: House, crew: Crew) -> Wanted | None:
+        """Return what there is room for; None while nothing is to be claimed, or enough waits for the senders."""
+        if house.doubted or not self._circuit.is_up() or crew.waiting() > self._ahead // 2:
+            return None
+        room = self._pace.grant(self._room() - crew.open(), now=time.monotonic())
+        if room <= 0:
+            return None
+        return Wanted(house.me, transports.RELAY, limit=room, lease=policy.current().lease)
+
+    def _is_worth(self, wanted: Wanted | None) -> bool:
+        """Tell whether a transaction that does nothing but claim may find something."""
+        if wanted is None or self._more:  # after a full claim there is more, most likely
+            return wanted is not None
+        # A read tells for less than a writing transaction.
+        return outbox.is_due(db.session(), transports=[wanted.transport], holder=wanted.holder)
 
     def _test(self, me: UUID) -> bool:
         """Deliver test mail, unless that was looked for a moment ago."""
@@ -231,7 +243,7 @@ class Dispatcher:
         try:
             with self._app.app_context():
                 self._returned += self._capture.give_back()
-                self._store(crew)
+                self._exchange(crew, None)
                 house.move_out()
         except _TROUBLE:
             log.warning("could not sign off; the journal and the rows still held are found when this process is gone")

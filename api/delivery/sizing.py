@@ -2,20 +2,25 @@
 
 #: Senders to begin with: a second one, so that one slow dialogue holds up nobody.
 START = 2
-#: Seconds over which a rate is taken.
+#: Times as many senders are tried next.
+GROWTH = 4
+#: Seconds over which a rate is taken, and that new senders get before it is, for connecting and logging in.
 PERIOD = 0.25
 #: More senders pay if the rate rises by this factor at least.
 PAYS = 1.1
-#: Seconds before more senders are tried again after they did not pay.
-HOLD = 30.0
+#: Of one processor's time, the share from which on this process has no more to give, whoever waits for what.
+BUSY = 0.85
+#: Seconds before more senders are tried again after they did not pay: at first, and at most.
+HOLD, LONGEST_HOLD = 2.0, 60.0
 #: Seconds without anybody waiting after which the extra senders rest, and their connections grow old.
 IDLE = 5.0
 
 
 class Sizing:
-    """Doubles the senders while mail waits and that raises the rate; goes back when it does not, or nothing waits.
+    """Tries several times the senders while mail waits, and goes back when the rate does not rise, or nothing waits.
 
-    Where a round trip is what takes time, the rate rises with each connection; where the processor is, it does not.
+    Where a round trip is what takes time, the rate rises with each connection; where the processor is, it does not. A
+    disturbed rate may mislead, so what did not pay is tried again soon, and ever later as long as it does not.
     """
 
     def __init__(self, most: int) -> None:
@@ -24,32 +29,46 @@ class Sizing:
         self._before: tuple[int, float] | None = None
         self._since: float | None = None
         self._done = 0
+        self._used = 0.0
         self._busy_at = float("-inf")
         self._hold_until = float("-inf")
+        self._hold = HOLD
 
-    def observe(self, *, done: int, waiting: int, now: float) -> int:
-        """Take in how many were done since the last call and how many wait; return how many senders are to work."""
+    def observe(self, *, done: int, waiting: int, now: float, used: float = 0.0) -> int:
+        """Return how many senders are to work.
+
+        `done` since the last call, how many are `waiting`, and the processor's seconds that this process ever `used`.
+        """
         self._done += done
         if waiting:
             self._busy_at = now
         elif now - self._busy_at > IDLE:
-            self.size, self._before = min(START, self._most), None
+            self.size, self._before, self._hold = min(START, self._most), None, HOLD
         if not waiting or self._since is None:
-            self._since, self._done = now, 0
-        elif now - self._since >= PERIOD:
-            self._decide(self._done / (now - self._since), now)
-            self._since, self._done = now, 0
+            self._measure(now, used)
+        elif now <= self._since:
+            self._done, self._used = 0, used
+        elif (seconds := now - self._since) >= PERIOD:
+            grown = self._decide(self._done / seconds, now, busy=used - self._used >= BUSY * seconds)
+            self._measure(now + PERIOD * grown, used)
         return self.size
 
-    def _decide(self, rate: float, now: float) -> None:
+    def _measure(self, since: float, used: float) -> None:
+        self._since, self._done, self._used = since, 0, used
+
+    def _decide(self, rate: float, now: float, *, busy: bool) -> bool:
+        """Choose the size by the rate that the present one reached; tell whether it is a larger one."""
         if self._before is not None and rate < self._before[1] * PAYS:
             self.size, self._before = self._before[0], None
-            self._hold_until = now + HOLD
-        elif self.size < self._most and now >= self._hold_until:
+            self._hold_until = now + self._hold
+            self._hold = min(self._hold * 2, LONGEST_HOLD)
+        elif self.size < self._most and now >= self._hold_until and not busy:
             self._before = (self.size, rate)
-            self.size = min(self.size * 2, self._most)
+            self.size = min(self.size * GROWTH, self._most)
+            return True
         else:
             self._before = None
+        return False
 
 
 class Pace:

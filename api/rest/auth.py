@@ -8,7 +8,7 @@ from flask import Flask, Response, current_app, g, request
 from api.core import keys, tokens
 from api.core.errors import NotAllowed
 from api.core.models import ApiKey
-from api.rest import problems, throttle
+from api.rest import browsers, problems, throttle
 from schemas.vocabulary import Scope
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -21,11 +21,11 @@ _SCOPE = "postroom_scope"
 _OR_TOKEN = "postroom_or_token"  # noqa: S105 -- an attribute's name
 
 
-def configure(app: Flask, *, preflight: bool) -> None:
-    """Ask every request for its key; with `preflight`, browsers may ask what they may send without one."""
+def configure(app: Flask, *, preflight: Callable[[], bool]) -> None:
+    """Ask every request for its key; while `preflight` says so, browsers may ask what they may send without one."""
 
     def authenticate() -> Response | None:
-        if request.endpoint in PUBLIC or (preflight and request.method == "OPTIONS") or _is_nothing():
+        if request.endpoint in PUBLIC or (request.method == "OPTIONS" and preflight()) or _is_nothing():
             return None
         key = _token_holder() if _is_opened_by_token() else keys.authenticate(_secret())
         if key is None:
@@ -33,8 +33,11 @@ def configure(app: Flask, *, preflight: bool) -> None:
             # One answer for a missing, malformed, unknown and revoked key.
             return problems.respond(401, headers={"WWW-Authenticate": 'Bearer realm="postroom"'})
         g.key = key
+        if key.is_browser:
+            browsers.check(key)
         throttle.note(key)
-        _check_scope(key)
+        if not key.is_browser:
+            _check_scope(key)
         return None
 
     app.before_request(authenticate)

@@ -80,10 +80,12 @@ def follow(notification_id: UUID) -> Any:
     if first.mark.is_finished and first.etag == seen:
         return Response(status=204)
     watch.pause()
+    if request.method == "HEAD":
+        return Response(mimetype=MEDIA_TYPE, headers=_HEADERS)
     seat = watch.current().seat()
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # Flask's documented way
     response = Response(_events(app, seat, notification_id, g.key, first, seen), mimetype=MEDIA_TYPE, headers=_HEADERS)
-    # Also where not a word of the stream was asked for, as by HEAD.
+    # Also where not a word of the stream was asked for.
     response.call_on_close(seat.leave)
     return response
 

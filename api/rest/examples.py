@@ -193,9 +193,12 @@ KEY = {
     **KEY_IN,
     "hint": "x8Qz",
     "mode": "live",
+    "origins": None,
+    "templates": None,
     "created_at": REGISTERED_AT,
     "revoked_at": None,
 }
+BROWSER_KEY_IN = {"name": "sign-up page", "origins": ["https://app.example.org"], "templates": ["welcome"]}
 NEW_KEY = {**KEY, "key": "pr_live_<30 characters and a checksum>"}
 KEY_PAGE = {"data": [KEY], "next": None}
 

@@ -13,6 +13,7 @@ from api.core.rates import Rate
 from api.rest import (
     auth,
     batches,
+    browsers,
     docs,
     events,  # noqa: F401 -- as those of lifecycle
     fields,
@@ -78,7 +79,13 @@ def config(*, public_url: str, trusted_hosts: Collection[str]) -> dict[str, Any]
 
 
 def configure(
-    app: Flask, *, public_url: str, dispatch: str, origins: Collection[str], rate: Rate | None = None
+    app: Flask,
+    *,
+    public_url: str,
+    dispatch: str,
+    origins: Collection[str],
+    rate: Rate | None = None,
+    browser_rate: Rate | None = None,
 ) -> None:
     """Register the routes and everything that stands before and behind them."""
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's own provider has it
@@ -92,10 +99,9 @@ def configure(
     problems.configure(app)
     headers.configure(app)
     hosts.configure(app, app.config["POSTROOM_HOSTS"])
-    throttle.configure(app, rate)
-    auth.configure(app, preflight=bool(origins))
-    if origins:
-        headers.allow_origins(app, origins)
+    throttle.configure(app, rate, browsers=browser_rate)
+    auth.configure(app, preflight=browsers.any_preflight(origins))
+    headers.allow_origins(app, browsers.readable(origins))
     api = Api(app)
     fields.configure(api)
     for room in (users, notifications, recipients, batches, templates, inbox, keys, transports, health):

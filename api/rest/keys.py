@@ -5,8 +5,9 @@ from uuid import UUID
 
 from flask import g
 
-from api.core import keys
+from api.core import browsers, keys
 from api.core.errors import NotAllowed
+from api.core.models import ApiKey
 from api.rest import examples, links
 from api.rest.blueprint import Blueprint
 from schemas.base import ListQuery
@@ -17,15 +18,15 @@ blp = Blueprint("keys", __name__, url_prefix="/v1/keys", description="API keys."
 
 
 @blp.operation("POST", "", id="create_key", scope=Scope.ADMIN)
-@blp.body(KeyIn(), examples={"A key that may send": examples.KEY_IN})
+@blp.body(KeyIn(), examples={"A key that may send": examples.KEY_IN, "A browser key": examples.BROWSER_KEY_IN})
 @blp.answers(201, NewKeyOut(), description="Made. The secret is in `key`, this once.", example=examples.NEW_KEY)
 def create(body: dict[str, Any]) -> Any:
     """Make a key.
 
-    A test key cannot make a live one.
+    A test key cannot make a live one. With `origins` it is a browser key.
     """
-    key, secret = keys.create(name=body["name"], scopes=body["scopes"], mode=_allowed(body.get("mode")))
-    names = ("id", "name", "hint", "mode", "scopes", "created_at", "revoked_at")
+    key, secret = _made({**body, "mode": _allowed(body.get("mode"))})
+    names = ("id", "name", "hint", "mode", "scopes", "origins", "templates", "created_at", "revoked_at")
     return {**{name: getattr(key, name) for name in names}, "key": secret}
 
 
@@ -42,6 +43,10 @@ def search(query: dict[str, Any]) -> Any:
 def revoke(key_id: UUID) -> None:
     """Revoke a key; doing it again is harmless."""
     keys.revoke(key_id, key=g.key)
+
+
+def _made(body: dict[str, Any]) -> tuple[ApiKey, str]:
+    return browsers.create(**{"templates": [], **body}) if "origins" in body else keys.create(**body)
 
 
 def _allowed(mode: Mode | None) -> Mode:

@@ -5,9 +5,9 @@ from uuid import UUID
 
 from flask import Response, g, jsonify
 
-from api.core import clock, notifications, search, tokens
+from api.core import browsers, clock, notifications, search, tokens
 from api.core.drafts import Draft
-from api.core.errors import Invalid, NotAllowed
+from api.core.errors import FieldError, Invalid, NotAllowed
 from api.core.models import Delivery, Notification
 from api.core.receipts import Ticket
 from api.rest import examples, links, mailboxes, pointers, preconditions, waiting
@@ -28,6 +28,8 @@ blp = Blueprint("notifications", __name__, url_prefix="/v1/notifications", descr
 SHORTEST_WAIT, LONGEST_WAIT = 2, 60
 _RESOURCE = NotificationOut()
 _WITH_STATUS = ("ETag", "Preference-Applied", "Retry-After", "Vary")
+#: Stands where a browser is not told an address.
+HIDDEN = "[hidden]"
 
 
 @blp.operation("POST", "", id="send_notification", scope=Scope.NOTIFICATIONS_WRITE)
@@ -134,7 +136,7 @@ def _wait(notification: Notification) -> dict[str, str]:
 def _queued(draft: Draft) -> tuple[dict[str, Any], int, dict[str, str]]:
     """Return what NotificationAccepted would dump of the stored message: all is known without asking the table."""
     plan, url = draft.plan, links.to("v1", "notifications", draft.id)
-    due = rfc3339(plan.due_at)
+    due, hides = rfc3339(plan.due_at), _hides_recipient()
     body = {
         "id": str(draft.id),
         "url": url,
@@ -151,7 +153,7 @@ def _queued(draft: Draft) -> tuple[dict[str, Any], int, dict[str, str]]:
         "message_id": draft.content.message_id,
         "deliveries": [
             {
-                "recipient": recipient.email,
+                "recipient": HIDDEN if hides else recipient.email,
                 "kind": recipient.kind,
                 "status": DeliveryStatus.QUEUED,
                 "attempts": 0,
@@ -168,11 +170,27 @@ def _queued(draft: Draft) -> tuple[dict[str, Any], int, dict[str, str]]:
     return body, 202, {"Location": url, "Retry-After": str(min(max(seconds, SHORTEST_WAIT), LONGEST_WAIT))}
 
 
+def _hides_recipient() -> bool:
+    """Tell whether a browser wrote to a user by an id: then the address is nothing to tell it."""
+    given = g.body.get("to", ())
+    to = given if isinstance(given, list) else [given]
+    return g.key.is_browser and any(isinstance(one, dict) and "user_id" in one for one in to)
+
+
+def _refuse_token() -> None:
+    """Raise NotAllowed for a token that would show the recipient's address to a browser that does not know it."""
+    if g.body.get("status_token") and _hides_recipient():
+        detail = "The status of mail to a user's id is not for browsers: it names the user's address."
+        raise NotAllowed(detail, errors=[FieldError("/status_token", detail, "not_allowed")])
+
+
 def _accepted(body: dict[str, Any], ticket: Ticket | None) -> Draft:
     # Before the message's own transaction, in which the answer that will be given again is written.
     g.mint = tokens.minter() if body.pop("status_token") else None
     message = mailboxes.loaded(body)
     try:
+        browsers.check_message(message, key=g.key)
+        _refuse_token()
         return notifications.post(key=g.key, ticket=ticket, **message)
     except (Invalid, NotAllowed) as error:
         error.errors = tuple(pointers.within(g.body, one) for one in error.errors)

@@ -218,7 +218,11 @@ def _conditions(responses: Mapping[str, Any]) -> list[dict[str, str]]:
 
 @cache
 def _components() -> dict[str, Any]:
-    scheme = {"type": "http", "scheme": "bearer", "description": "An API key: `pr_live_…` or `pr_test_…`."}
+    scheme = {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key: `pr_live_…`, `pr_test_…` or, in browsers, `pr_pub_…`.",
+    }
     token = {
         "type": "apiKey",
         "in": "query",

@@ -4,6 +4,7 @@ The headers are those of draft-ietf-httpapi-ratelimit-headers-10 (structured fie
 each what is left (`r`) and for how many seconds no more than that (`t`).
 """
 
+import ipaddress
 from collections.abc import Mapping
 
 from flask import Flask, Response, current_app, g, request
@@ -14,15 +15,16 @@ from api.core.models import ApiKey
 from api.core.rates import Rate, Verdict
 
 KEY = "default"
+BROWSER = "browser"
 #: Requests without a good key, from one address: a bound on the work they make. Nobody guesses 178 random bits.
 STRANGERS = Rate(6000, 60)
 
 
-def configure(app: Flask, rate: Rate | None) -> None:
-    """Allow each key so many requests; None as many as it likes."""
+def configure(app: Flask, rate: Rate | None, *, browsers: Rate | None) -> None:
+    """Allow each key so many requests, and each browser key so many from one client; None as many as they like."""
     app.extensions["postroom.rate"] = rate
-    if rate is not None:
-        app.after_request(_tell)
+    app.extensions["postroom.browser_rate"] = browsers
+    app.after_request(_tell)
 
 
 def note(key: ApiKey) -> None:
@@ -35,6 +37,28 @@ def note(key: ApiKey) -> None:
     if not verdict.allowed:
         detail = f"This key may make {rate.quota} requests in {rate.window} seconds."
         raise TooMany(detail, retry_after=rates.seconds(verdict.retry))
+
+
+def note_browser(key: ApiKey) -> None:
+    """Count a request of a browser key, for the client that it comes from. Raises TooMany."""
+    rate: Rate | None = current_app.extensions["postroom.browser_rate"]
+    if rate is None:
+        return
+    verdict = quotas.take(BROWSER, f"{key.id} {_client()}", rate)
+    g.standing = {**g.get("standing", {}), BROWSER: (rate, verdict)}
+    if not verdict.allowed:
+        detail = f"This key may make {rate.quota} requests from one address in {rate.window} seconds."
+        raise TooMany(detail, retry_after=rates.seconds(verdict.retry))
+
+
+def _client() -> str:
+    """Return the address that the request comes from; of IPv6 the network, of which a client has all addresses."""
+    given = request.remote_addr or ""
+    try:
+        address = ipaddress.ip_address(given)
+    except ValueError:
+        return given
+    return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else str(address)
 
 
 def note_stranger() -> None:

@@ -5,18 +5,20 @@ from uuid import UUID
 
 from flask import g
 
-from api.core import users
+from api.core import browsers, users
 from api.core.receipts import Ticket
 from api.rest import examples, links, preconditions
 from api.rest.blueprint import Blueprint
 from schemas.base import ListQuery
-from schemas.users import RegisteredOut, UserChange, UserIn, UserOut, UserPage
+from schemas.users import KnownOut, RegisteredOut, UserChange, UserIn, UserOut, UserPage
 from schemas.vocabulary import Scope
 
 blp = Blueprint("users", __name__, url_prefix="/v1/users", description="Registering users, with their notices.")
 
 #: Seconds after which a status that has just been queued is worth asking for.
 FIRST_LOOK = "2"
+#: What a browser is not told of a user that was known.
+_OURS = ("id", "name", "locale", "created_at", "updated_at")
 
 
 @blp.operation("POST", "", id="register_user", scope=Scope.USERS_WRITE)
@@ -37,7 +39,7 @@ FIRST_LOOK = "2"
 )
 @blp.also(
     200,
-    RegisteredOut(),
+    KnownOut(),
     description="Known already; nothing is sent.",
     example=examples.KNOWN,
     headers=("Content-Location",),
@@ -50,6 +52,7 @@ def register(body: dict[str, Any], ticket: Ticket | None) -> Any:
     The user and the notices about it, to the operator's administrator and the welcome mail, are stored together or
     not at all. Registering the same username and e-mail address again is harmless.
     """
+    browsers.check_user(body, key=g.key)
     return users.register(key=g.key, ticket=ticket, **body)
 
 
@@ -98,6 +101,9 @@ def erase(user_id: UUID) -> None:
 
 def _registered(registration: users.Registration) -> dict[str, Any]:
     user = registration.user
+    if _is_strangers(registration):
+        # Not even the id: who has it may have mail sent there.
+        return {**dict.fromkeys(_OURS), **_as_given(g.body), "known": True, "notifications": []}
     return {
         **{name: getattr(user, name) for name in ("id", "username", "email", "name", "locale", "metadata_")},
         "created_at": user.created_at,
@@ -115,8 +121,19 @@ def _registered(registration: users.Registration) -> dict[str, Any]:
     }
 
 
+def _as_given(body: dict[str, Any]) -> dict[str, Any]:
+    return {"username": body["username"], "email": body["email"], "metadata_": {}}
+
+
+def _is_strangers(registration: users.Registration) -> bool:
+    """Tell whether the user was there before a browser named it: then nobody there is told more than they said."""
+    return registration.known and g.key.is_browser
+
+
 def _outcome(registration: users.Registration) -> tuple[int, dict[str, str]]:
     where = links.to("v1", "users", registration.user.id)
+    if _is_strangers(registration):
+        return 200, {}
     if registration.known:
         return 200, {"Content-Location": where}
     if not registration.notifications:

@@ -1,6 +1,7 @@
 """Kill server and dispatcher processes at random, and tell what became of the mail.
 
     python -m tests.crash --kills 100 --messages 8000 --dispatchers 1 --dispatchers 3 --seed 1
+    python -m tests.crash --drive celery --kills 8 --messages 20000 --dispatchers 4
 
 Exits with 1 when a promise was broken, and then keeps the directory with the database and the logs.
 """
@@ -25,14 +26,23 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--messages", type=int, default=8000)
     parser.add_argument("--dispatchers", type=int, action="append", help="1 is the server's thread; may be repeated")
+    parser.add_argument("--drive", choices=["postroom", "celery"], default="postroom", help="what calls dispatchers")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=600, help="for the load and the kills of one run, at most")
     parser.add_argument("--latency", type=float, default=0, help="of the relay's replies, in milliseconds")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended, too
     reports, broken = [], False
-    for dispatchers in options.dispatchers or [1, 3]:
-        plan = Plan(options.messages, options.kills, dispatchers, options.seed, options.seconds, options.latency)
+    for dispatchers in options.dispatchers or ([4] if options.drive == "celery" else [1, 3]):
+        plan = Plan(
+            options.messages,
+            options.kills,
+            dispatchers,
+            options.seed,
+            options.seconds,
+            options.latency,
+            celery=options.drive == "celery",
+        )
         directory = Path(tempfile.mkdtemp(prefix=f"crash-{dispatchers}-"))
         report = run(plan, directory, _tell)
         breaches = _breaches(report)

@@ -1,9 +1,10 @@
-"""The processes under fire: one server, which dispatches by its thread, or leaves that to processes of their own."""
+"""The processes under fire: one server, which dispatches by its thread, or leaves that to others."""
 
 import contextlib
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from http.client import HTTPException
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.broker import Broker
 from tests.crash.store import Store
 from tests.e2e.server import PATIENCE, Server
 
@@ -51,13 +53,40 @@ class Managed(Server):
         self._orphans = ()
 
 
-class Fleet:
-    """A server, and so many dispatchers: one is the server's thread, more are processes of their own."""
+class Driven(Managed):
+    """A worker of Celery's, or beat: it serves nobody, and counts as started at once."""
 
-    def __init__(self, directory: Path, dispatchers: int, **settings: object) -> None:
-        by_thread = dispatchers == 1
-        self.server = Managed(directory, "serve", POSTROOM_DISPATCH="thread" if by_thread else "none", **settings)
-        self.dispatchers = [Managed(directory, "dispatch", **settings) for _ in range(0 if by_thread else dispatchers)]
+    program = (sys.executable, "-m", "celery", "--app", "api.celery_app")
+
+    def start(self, *, ready: bool = True) -> Self:
+        """Start the process."""
+        self.launch()
+        return self
+
+
+class Fleet:
+    """A server, and so many dispatchers: one is the server's thread, more are processes of their own.
+
+    With a broker they are workers of Celery's, of one process each, and beat calls them.
+    """
+
+    def __init__(self, directory: Path, dispatchers: int, broker: Broker | None = None, **settings: object) -> None:
+        self.broker = broker
+        self.beat: Driven | None = None
+        if broker is not None:
+            settings |= {"POSTROOM_BROKER_URL": broker.url, "POSTROOM_DISPATCH": "celery"}
+            self.beat = Driven(directory, "beat", **settings)
+            names = [f"worker-{number}@localhost" for number in range(dispatchers)]
+            self.dispatchers: Sequence[Managed] = [
+                Driven(directory, "worker", "--concurrency", "1", "--hostname", name, **settings) for name in names
+            ]
+        elif dispatchers == 1:
+            settings |= {"POSTROOM_DISPATCH": "thread"}
+            self.dispatchers = []
+        else:
+            settings |= {"POSTROOM_DISPATCH": "none"}
+            self.dispatchers = [Managed(directory, "dispatch", **settings) for _ in range(dispatchers)]
+        self.server = Managed(directory, "serve", **settings)
         self.store = Store(directory / "var" / "postroom.db")
 
     def __enter__(self) -> Self:
@@ -65,13 +94,20 @@ class Fleet:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for process in (self.server, *self.dispatchers):
+        for process in self._processes():
             process.kill()
 
     def strike(self, chance: random.Random) -> str:
         """Kill one process that is at work, or a server in one of three ways; return which."""
         victim = chance.choice(self._at_work())
+        if victim is self.beat and self.broker is not None:
+            victim.kill()
+            self.broker.flush()
+            return "beat, and the broker flushed"
         if victim is not self.server:
+            if isinstance(victim, Driven) and chance.random() < 0.5:
+                victim.kill_worker()
+                return "worker's process"
             victim.kill()
             return "dispatcher"
         way = chance.choice(("everything", "worker", "parent"))
@@ -80,8 +116,9 @@ class Fleet:
 
     def restore(self) -> None:
         """Start what has ended; the server answers, and one dispatcher is at work when this returns."""
-        for dispatcher in self.dispatchers:
-            dispatcher.restart()
+        for process in self._processes():
+            if process is not self.server:
+                process.restart()
         deadline = time.monotonic() + PATIENCE * 2
         while not (self._is_answering() and self._is_dispatching()):
             self.server.restart()  # also a parent whose workers died too often, and that has given up
@@ -92,9 +129,13 @@ class Fleet:
         """Return what the processes have said since their last start."""
         return "\n".join(process.log() for process in (self.server, *self.dispatchers[:1]))
 
+    def _processes(self) -> list[Managed]:
+        return [self.server, *([self.beat] if self.beat is not None else []), *self.dispatchers]
+
     def _at_work(self) -> list[Managed]:
         busy = self.store.dispatching()
-        return [self.server, *(each for each in self.dispatchers if each.is_running() and each.pid in busy)]
+        at_work = [each for each in self.dispatchers if busy.intersection(each.processes())]
+        return [self.server, *([self.beat] if self.beat is not None else []), *at_work]
 
     def _is_answering(self) -> bool:
         try:
@@ -106,4 +147,4 @@ class Fleet:
         busy = self.store.dispatching()
         if not self.dispatchers:
             return bool(busy.intersection(self.server.workers()))
-        return any(each.is_running() and each.pid in busy for each in self.dispatchers)
+        return any(each.is_running() and busy.intersection(each.processes()) for each in self.dispatchers)

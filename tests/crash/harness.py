@@ -4,10 +4,12 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.broker import Broker
 from tests.crash.audit import Audit, compare
 from tests.crash.fleet import Fleet
 from tests.crash.load import Load
@@ -32,6 +34,8 @@ class Plan:
     seconds: float
     latency_ms: float = 0.0
     clients: int = 8
+    #: The dispatchers are workers of Celery's.
+    celery: bool = False
 
 
 @dataclass(slots=True)
@@ -67,9 +71,10 @@ def run(plan: Plan, directory: Path, tell: Callable[[str], None] = lambda _: Non
     """Carry a plan out in an empty directory; the processes' own logs stay there."""
     quick = {"POSTROOM_RETRY_FIRST": 0.5, "POSTROOM_RETRY_MAX": 2, "POSTROOM_SENDERS": SENDERS}
     probes = {"POSTROOM_RELAY_PROBE_FIRST": 0.2, "POSTROOM_RELAY_PROBE_MAX": 0.5}
-    with Relay(directory, log_level="counts", latency_ms=plan.latency_ms) as relay:
+    with ExitStack() as stack, Relay(directory, log_level="counts", latency_ms=plan.latency_ms) as relay:
+        broker = stack.enter_context(Broker(directory)) if plan.celery else None
         settings = quick | probes | {"MAIL_PORT": relay.port}
-        with Fleet(directory / "data", plan.dispatchers, **settings) as fleet:
+        with Fleet(directory / "data", plan.dispatchers, broker, **settings) as fleet:
             report = Report(plan, Audit())
             load = Load(fleet.server, plan.messages, clients=plan.clients)
             began = time.monotonic()

@@ -3,6 +3,7 @@
     python -m tests.crash.runner --kill api.core.settling:settle:after:3 --mark FILE -- dispatch --once
     python -m tests.crash.runner --stop api.core.journal:read:after:1 --mark FILE -- dispatch --once
     python -m tests.crash.runner --set api.core.dispatchers:BEAT_SECONDS=0.2 -- serve
+    python -m tests.crash.runner --set api.delivery.shift:LINGER_SECONDS=0 -- celery worker
 
 A point is `module:function:before|after:call`, the function looked up in its module, or in a class there. FILE is made
 at the point, and where it is there already nothing happens: of a server's workers only one dies, and only once.
@@ -19,6 +20,8 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+
+from celery.bin.celery import celery  # type: ignore[import-untyped]
 
 from api.cli import cli
 
@@ -91,5 +94,7 @@ def prepare(arguments: Sequence[str]) -> list[str]:
 # A server's worker that was spawned, not forked, runs this module anew under the second name.
 if __name__ in ("__main__", "__mp_main__"):
     command = prepare(sys.argv[1:])
-    if __name__ == "__main__":
+    if __name__ == "__main__" and command[0] == "celery":
+        celery(["--app", "api.celery_app", *command[1:]])
+    elif __name__ == "__main__":
         cli(command, prog_name="postroom")

@@ -40,6 +40,11 @@ class Store:
         with self._open() as connection:
             return {pid for (pid,) in connection.execute("SELECT pid FROM dispatchers")}
 
+    def jobs(self) -> set[str]:
+        """Return the names of the periodic jobs that somebody has begun."""
+        with self._open() as connection:
+            return {name for (name,) in connection.execute("SELECT name FROM jobs")}
+
     def flaws(self) -> list[str]:
         """Return what is wrong with the file or its rows; nothing when all is well."""
         found = []

@@ -19,6 +19,8 @@ def table(reports: Sequence[Report]) -> str:
 def _row(report: Report) -> list[object]:
     plan, audit = report.plan, report.audit
     kind = "1, the server's thread" if plan.dispatchers == 1 else f"{plan.dispatchers} processes"
+    if plan.celery:
+        kind = f"{plan.dispatchers} Celery workers"
     return [
         kind,
         audit.messages,

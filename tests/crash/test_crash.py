@@ -6,9 +6,18 @@ from tests.crash.harness import Plan, run
 from tests.crash.table import table
 
 
-@pytest.mark.parametrize("dispatchers", [1, 3])
-def test_nothing_that_was_answered_202_is_lost_when_processes_are_killed_at_random(tmp_path, dispatchers):
-    plan = Plan(messages=240, kills=5, dispatchers=dispatchers, seed=dispatchers, seconds=120, latency_ms=5)
+@pytest.mark.parametrize(
+    ("dispatchers", "celery", "kills"),
+    [
+        pytest.param(1, False, 5, id="1 thread"),
+        pytest.param(3, False, 5, id="3 processes"),
+        pytest.param(4, True, 3, id="4 Celery workers"),
+    ],
+)
+def test_nothing_that_was_answered_202_is_lost_when_processes_are_killed_at_random(
+    tmp_path, dispatchers, celery, kills
+):
+    plan = Plan(240, kills, dispatchers, seed=dispatchers, seconds=120, latency_ms=5, celery=celery)
 
     report = run(plan, tmp_path)
 

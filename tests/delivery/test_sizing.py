@@ -1,6 +1,8 @@
 """The number of senders and their pace, with times given by hand."""
 
-from api.delivery.sizing import HOLD, IDLE, PERIOD, START, Pace, Sizing
+from itertools import pairwise
+
+from api.delivery.sizing import GROWTH, HOLD, IDLE, LONGEST_HOLD, PERIOD, START, Pace, Sizing
 
 
 def run(sizing: Sizing, rate_of, *, periods: int, start: float = 0.0) -> list[int]:
@@ -20,7 +22,7 @@ def test_senders_grow_to_the_most_where_every_connection_raises_the_rate():
 def test_senders_stay_few_where_more_gain_nothing():
     sizes = run(Sizing(32), lambda size: 4000, periods=10)
 
-    assert max(sizes) == 2 * START
+    assert max(sizes) == GROWTH * START
     assert sizes[-1] == START
 
 
@@ -29,6 +31,36 @@ def test_what_did_not_pay_is_tried_again_later():
     run(sizing, lambda size: 4000, periods=4)
 
     assert run(sizing, lambda size: 50 * size, periods=8, start=HOLD + 10)[-1] == 32
+
+
+def test_what_never_pays_is_tried_ever_more_rarely():
+    sizes = run(Sizing(32), lambda size: 4000, periods=4800)
+
+    trials = [number * PERIOD for number, size in enumerate(sizes) if size > START and sizes[number - 1] == START]
+    pauses = [later - sooner for sooner, later in pairwise(trials)]
+    assert pauses == sorted(pauses)
+    assert HOLD < pauses[0] < 2 * HOLD
+    assert LONGEST_HOLD <= pauses[-1] < LONGEST_HOLD + 2
+
+
+def test_the_time_that_new_senders_take_to_connect_is_not_held_against_them():
+    sizing = Sizing(32)
+    sizing.observe(done=0, waiting=1000, now=0.0)
+    assert sizing.observe(done=25, waiting=1000, now=PERIOD) == GROWTH * START
+
+    # They connect, and nothing is done meanwhile.
+    sizing.observe(done=0, waiting=1000, now=1.9 * PERIOD)
+    sizing.observe(done=0, waiting=1000, now=2 * PERIOD)
+
+    assert sizing.observe(done=100, waiting=1000, now=3 * PERIOD) == 32
+
+
+def test_no_senders_are_added_while_the_processor_has_no_more_to_give():
+    sizing = Sizing(32)
+
+    for number in range(20):
+        now = number * PERIOD
+        assert sizing.observe(done=1000, waiting=1000, now=now, used=0.95 * now) == START
 
 
 def test_a_relay_that_answers_nothing_gets_every_sender():

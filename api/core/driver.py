@@ -1,0 +1,158 @@
+"""Statements that take and give the driver's own values: for rows by the thousand.
+
+SQLAlchemy looks at each value of each row on its way in and out, which costs more than the database does. A statement
+in here is written with its tables as all others are, compiled once, and then run as it stands. What the drivers hold
+is not the same: SQLite has ids as 32 hexadecimal digits and times as text in UTC, psycopg has them as such.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any
+from uuid import UUID, SafeUUID
+
+from sqlalchemy import (
+    ClauseElement,
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    Uuid,
+    bindparam,
+    cast,
+    select,
+    type_coerce,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import NullType
+
+_set = object.__setattr__
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """How a driver wants its ids and times (aware, in UTC)."""
+
+    id: Callable[[UUID], Any]
+    instant: Callable[[datetime], Any]
+
+
+class Statement:
+    """A statement of Core; parameters are given by name as the driver has them, constants stand in it."""
+
+    def __init__(self, element: ClauseElement) -> None:
+        self._element = element
+        self._compiled: dict[str, tuple[str, Sequence[str] | None, Mapping[str, Any]]] = {}
+
+    def rows(self, connection: Connection, values: Mapping[str, Any]) -> Sequence[Any]:
+        """Run it and return its rows, which are tuples."""
+        text, names, constants = self._prepared(connection.dialect)
+        given = {**constants, **values}
+        parameters = given if names is None else tuple([given[name] for name in names])
+        # The driver's cursor: a result of SQLAlchemy's makes an object of each row.
+        result = connection.exec_driver_sql(text, parameters)
+        rows: Sequence[Any] = result.cursor.fetchall()
+        result.close()
+        return rows
+
+    def many(self, connection: Connection, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Run it once for each row, whose values are in the order of these columns."""
+        text, names, constants = self._prepared(connection.dialect)
+        if names is None:
+            connection.exec_driver_sql(text, [{**constants, **dict(zip(columns, row, strict=True))} for row in rows])
+        else:
+            assert list(names) == list(columns), names  # noqa: S101 -- the order in which the caller builds its rows
+            connection.exec_driver_sql(text, list(map(tuple, rows)))
+
+    def _prepared(self, dialect: Dialect) -> tuple[str, Sequence[str] | None, Mapping[str, Any]]:
+        known = self._compiled.get(dialect.name)
+        if known is None:
+            known = self._compiled[dialect.name] = _compile(self._element, dialect)
+        return known
+
+
+class _Listed(FunctionElement[Any]):
+    """A table of what a JSON list holds: one function, under another name in each dialect."""
+
+    name = "listed"
+    inherit_cache = True
+
+
+@compiles(_Listed, "sqlite")
+def _listed_by_sqlite(element: _Listed, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **options)})"
+
+
+@compiles(_Listed, "postgresql")
+def _listed_by_postgresql(element: _Listed, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS JSON))"
+
+
+def each(name: str) -> Select[UUID]:
+    """Return what stands behind IN for a parameter that `listed` has made: one text, however many ids there are."""
+    return select(cast(_Listed(bindparam(name, type_=Text)).table_valued("value").c.value, Uuid))
+
+
+def listed(ids: Iterable[UUID]) -> str:
+    """Return ids as the parameter of `each`."""
+    return '["' + '","'.join([one.hex for one in ids]) + '"]'
+
+
+def raw(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return a column whose values are left as the driver has them."""
+    return type_coerce(column, NullType())
+
+
+@lru_cache(maxsize=8)
+def codec(dialect: str) -> Codec:
+    """Return what a driver wants, by the name of its dialect."""
+    if dialect == "sqlite":
+        return Codec(attrgetter("hex"), _text_of)
+    return Codec(_itself, _itself)
+
+
+def uuid_of(value: Any) -> UUID:
+    """Return an id that a driver has given."""
+    if isinstance(value, UUID):
+        return value
+    # What UUID() does for 32 digits, without its questions: they would take three times as long, for every row.
+    made = object.__new__(UUID)
+    _set(made, "int", int(value, 16))
+    _set(made, "is_safe", SafeUUID.unknown)
+    return made
+
+
+def instant_of(value: Any) -> datetime:
+    """Return a time that a driver has given, aware and in UTC."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC)
+    return datetime.fromisoformat(value + "+00:00")
+
+
+def _text_of(at: datetime) -> str:
+    if at.tzinfo is not UTC:
+        at = at.astimezone(UTC)
+    return at.isoformat(" ", "microseconds")[:-6]
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _compile(element: ClauseElement, dialect: Dialect) -> tuple[str, Sequence[str] | None, Mapping[str, Any]]:
+    """Return the statement's text, its parameters in their order where that counts, and the constants' values."""
+    compiled = element.compile(dialect=dialect)
+    assert isinstance(compiled, SQLCompiler)  # noqa: S101 -- no DDL comes here
+    constants = {}
+    for bound, name in compiled.bind_names.items():
+        if bound.required:
+            continue
+        process = bound.type.dialect_impl(dialect).bind_processor(dialect)
+        value = bound.effective_value
+        constants[name] = value if process is None else process(value)
+    return str(compiled), compiled.positiontup if compiled.positional else None, constants

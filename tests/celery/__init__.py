@@ -1,0 +1,1 @@
+"""Celery as the drive: a real broker, real workers and beat."""
