@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NullType
@@ -105,7 +106,7 @@ def listed(ids: Iterable[UUID]) -> str:
     return '["' + '","'.join([one.hex for one in ids]) + '"]'
 
 
-def raw(column: ColumnElement[Any]) -> ColumnElement[Any]:
+def raw(column: ColumnElement[Any] | InstrumentedAttribute[Any]) -> ColumnElement[Any]:
     """Return a column whose values are left as the driver has them."""
     return type_coerce(column, NullType())
 
