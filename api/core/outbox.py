@@ -15,6 +15,7 @@ attempt counts at the claim, and the claim's token fences every later write. The
 
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -136,13 +137,11 @@ def claim(
     frozen = contents.load_claimed(session, holder=holder, token=token) if held else {}
     if len(held) > len(frozen):
         held = _release_heavy(session, held, frozen, now=now)
-    claims = [
-        Claim(uuid_of(id_), token, attempts, transport, uuid_of(notification_id), recipient, frozen[notification_id])
-        for id_, notification_id, recipient, attempts, _ in held
-    ]
     # RETURNING promises no order; ids are time-ordered.
-    claims.sort(key=lambda one: one.delivery_id.int)
-    return claims
+    return [
+        Claim(uuid_of(id_), token, attempts, transport, uuid_of(notification_id), recipient, frozen[notification_id])
+        for id_, notification_id, recipient, attempts, _ in sorted(held, key=itemgetter(0))
+    ]
 
 
 def confirm(session: Session, claim: Hold, *, lease: timedelta) -> bool:
