@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from api import config, development, keyring, mailing, operating, serving
+from api import config, development, doctor, keyring, mailing, operating, serving
 from api.app import create_app
 from api.core import addresses, keys, migrations, notifications
 from api.core.dispatchers import Drive
@@ -163,6 +163,7 @@ def upgrade() -> None:
 
 
 cli.add_command(operating.status)
+cli.add_command(doctor.doctor)
 
 
 def _recipient(text: str) -> Any:

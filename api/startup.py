@@ -20,7 +20,7 @@ def prepared(settings: Settings) -> Iterator[Flask]:
 
     Raises ConfigError, SchemaError.
     """
-    app = _app(settings)
+    app = made(settings)
     try:
         with app.app_context():
             migrations.upgrade()
@@ -43,7 +43,8 @@ def reachable(settings: Settings, *, port: int) -> Settings:
     return replace(settings, public_url=f"http://127.0.0.1:{port}")
 
 
-def _app(settings: Settings) -> Flask:
+def made(settings: Settings) -> Flask:
+    """Make an app on a database that other processes can see, too. Raises ConfigError."""
     try:
         url = make_url(settings.database_url)
         if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
