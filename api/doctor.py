@@ -16,13 +16,13 @@ from api import config
 from api.config import Settings
 from api.core import clock, dispatchers, figures, migrations, overview
 from api.core.claim import Blame, Result
-from api.core.db import close, db, transact
+from api.core.db import db, transact
 from api.core.errors import Unavailable
 from api.core.migrations import SchemaError, Standing
 from api.delivery.sender import Sender
 from api.delivery.smtp import mail
 from api.hostnames import is_loopback
-from api.startup import made
+from api.startup import opened
 from schemas.vocabulary import Outcome, Phase
 
 #: Seconds for the broker to answer.
@@ -66,20 +66,15 @@ def doctor() -> None:
 def _findings() -> Iterator[Finding]:
     try:
         settings = config.read()
-        app = made(settings)
-    except config.ConfigError as error:
-        for line in str(error).splitlines():
-            yield Finding("settings", False, line, "mend it; README.md has the table of all settings")
-        return
-    try:
-        with app.app_context():
+        with opened(settings) as app:
             yield _sender(settings)
             yield from _database()
             yield _journals(app)
             yield _relay(settings)
             yield from _dispatch(settings)
-    finally:
-        close(app)
+    except config.ConfigError as error:
+        for line in str(error).splitlines():
+            yield Finding("settings", False, line, "mend it; README.md has the table of all settings")
 
 
 def _sender(settings: Settings) -> Finding:

@@ -20,10 +20,17 @@ def prepared(settings: Settings) -> Iterator[Flask]:
 
     Raises ConfigError, SchemaError.
     """
-    app = made(settings)
+    with opened(settings) as app:
+        migrations.upgrade()
+        yield app
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Flask]:
+    """Give an app in its context, on the database as it is. Raises ConfigError."""
+    app = _app(settings)
     try:
         with app.app_context():
-            migrations.upgrade()
             yield app
     finally:
         close(app)
@@ -43,8 +50,7 @@ def reachable(settings: Settings, *, port: int) -> Settings:
     return replace(settings, public_url=f"http://127.0.0.1:{port}")
 
 
-def made(settings: Settings) -> Flask:
-    """Make an app on a database that other processes can see, too. Raises ConfigError."""
+def _app(settings: Settings) -> Flask:
     try:
         url = make_url(settings.database_url)
         if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
