@@ -19,7 +19,7 @@ from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, Operational
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from api.core import errors
+from api.core import errors, postgresql
 
 T = TypeVar("T")
 
@@ -143,6 +143,8 @@ def configure(app: Flask) -> None:
         if db.engine.dialect.name == "sqlite":
             event.listen(db.engine, "connect", _on_sqlite_connect)
             event.listen(db.engine, "begin", _on_sqlite_begin)
+        else:
+            postgresql.watch(db.engine)
         app.extensions["postroom.turn"] = _turn(db.engine)
 
 
@@ -167,43 +169,46 @@ def _turn(engine: Engine) -> Turn:
     return Turn(Path(f"{path}.writer") if on_disk else None)
 
 
-def engine_options(url: str) -> dict[str, object]:
-    """Return the SQLAlchemy engine options for a database URL."""
+def engine_options(url: str, *, connections: int = 20) -> dict[str, Any]:
+    """Return the SQLAlchemy engine options for a URL; `connections` to a server are what a process may have."""
     if url.startswith("sqlite"):
         return {"connect_args": {"timeout": BUSY_SECONDS, "check_same_thread": False}, "pool_size": 20}
-    # Reads need no transaction of their own; `transact` asks for one.
-    return {"isolation_level": "AUTOCOMMIT", "pool_pre_ping": True, "pool_size": 20}
+    return postgresql.engine_options(url, connections=connections)
 
 
 def transact(work: Callable[[Session], T], *, durable: bool = True) -> T:
     """Run `work` in one writing transaction, commit, and return what it returned.
 
-    Nothing below the use-cases commits; they all come through here, one after the other. With `durable` the
+    Nothing below the use-cases commits; they all come through here, on SQLite one after the other. With `durable` the
     commit has reached the disk when this returns; without, a power loss (not a crash of the process) may undo
     it, which is right where losing the write only means doing it again. Afterwards whoever watches the tables in this
     process is nudged. Raises Unavailable when the database cannot be written, and whatever `work` raises, with nothing
     stored.
     """
     engine = db.engine
-    options: dict[str, Any] = {"postroom_durable": durable, "postroom_write": True}
-    if engine.dialect.name != "sqlite":
-        options["isolation_level"] = "READ COMMITTED"
-    turn: Turn = current_app.extensions["postroom.turn"]
-    try:
-        with turn.taken(), Session(engine, expire_on_commit=False) as session:
-            connection = session.connection(execution_options=options)
-            if not durable and engine.dialect.name == "postgresql":
-                connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
-            result = work(session)
-            session.commit()
-    except (IntegrityError, ProgrammingError, DataError):
-        raise
-    except (OperationalError, DatabaseError) as error:
-        raise errors.Unavailable("The database cannot be written just now.") from error
+    if engine.dialect.name == "sqlite":
+        result = _transact(engine, work, durable=durable)
+    else:
+        result = postgresql.transact(engine, work, durable=durable)
     written: Callable[[], None] | None = current_app.extensions.get("postroom.written")
     if written is not None:
         written()
     return result
+
+
+def _transact(engine: Engine, work: Callable[[Session], T], *, durable: bool) -> T:
+    options: dict[str, Any] = {"postroom_durable": durable, "postroom_write": True}
+    turn: Turn = current_app.extensions["postroom.turn"]
+    try:
+        with turn.taken(), Session(engine, expire_on_commit=False) as session:
+            session.connection(execution_options=options)
+            result = work(session)
+            session.commit()
+            return result
+    except (IntegrityError, ProgrammingError, DataError):
+        raise
+    except (OperationalError, DatabaseError) as error:
+        raise errors.Unavailable("The database cannot be written just now.") from error
 
 
 def _on_sqlite_connect(connection: Any, _record: object) -> None:

@@ -50,7 +50,11 @@ HIDDEN = "[hidden]"
 def send(body: dict[str, Any], ticket: Ticket | None) -> Any:
     """Send mail, now or at `send_at`.
 
-    The content is rendered before the answer, so whoever can mend a missing variable is told of it.
+    The content is rendered before the answer, so whoever can mend a missing variable is told of it. A browser key may
+    send one of its templates, in one of `to`, with `data` and `locale` and nothing else: to a user's id, or to the
+    address of a user whom it has registered within the last hour. A test key may write to the simulator:
+    `delivered`, `deferred`, `expired`, `failed`, `full`, `blocked`, `spam`, `slow` or `lost`, each also as
+    `deferred+anything`, at `simulator.example`; to a live key these are wrong (422, `simulated`).
     """
     return _accepted(body, ticket)
 
