@@ -59,7 +59,7 @@ def visit(base):
     """A visit to the page."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        visit = Visit(browser.new_page())
+        visit = Visit(browser.new_context().new_page())
         visit.listen()
         visit.page.set_default_timeout(120_000)
         visit.page.goto(f"{base}/docs")
@@ -122,7 +122,7 @@ def test_whoever_sends_a_mail_from_the_page_can_open_its_status_link(visit, base
     status, shown = try_out(visit.page, "send_notification", body=message)
 
     assert status == "202"
-    sent = {name: re.search(rf'"{name}": "([^"]+)"', shown)[1] for name in ("id", "url", "status_token", "subject")}
+    sent = dict(re.findall(r'"(id|url|status_token|subject)": "([^"]+)"', shown))
     assert sent["subject"].endswith("From the page")
     # The headers are shown as well, because the page is of the same origin.
     assert "location:" in shown
