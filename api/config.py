@@ -66,7 +66,7 @@ class Settings:
     recipient_limit: str = "60/hour"
     browser_rate_limit: str = "10/minute"
     limit_store: str = "memory"
-    max_queue: str = "1000000"
+    max_queue: str = "2000000"
     mail_server: str = "localhost"
     mail_port: int = 25
     mail_use_tls: bool = False

@@ -53,6 +53,8 @@ def settings(database: Path, sink: Sink, senders: int | None) -> dict[str, objec
     chosen: dict[str, object] = {
         "POSTROOM_DATABASE_URL": f"sqlite:///{database}",
         "POSTROOM_SENDER": SENDER,
+        "POSTROOM_RATE_LIMIT": "off",
+        "POSTROOM_RECIPIENT_LIMIT": "off",
         "MAIL_SERVER": "127.0.0.1",
         "MAIL_PORT": sink.port,
     }

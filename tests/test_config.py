@@ -3,6 +3,7 @@
 import pytest
 
 from api import config
+from api.app import create_app
 
 
 @pytest.fixture
@@ -133,3 +134,9 @@ def test_several_wrong_settings_are_named_together(environment):
         config.read()
     assert "MAIL_PORT" in str(error.value)
     assert "POSTROOM_DISPATCH" in str(error.value)
+
+
+def test_an_administrator_at_the_simulator_is_refused(tmp_path):
+    settings = config.Settings(database_url=f"sqlite:///{tmp_path}/x.db", admin="delivered@simulator.example")
+    with pytest.raises(config.ConfigError, match="POSTROOM_ADMIN"):
+        create_app(settings)

@@ -182,6 +182,7 @@ def test_requests_refuse_what_they_do_not_know_and_answers_may_gain_fields(docum
         "NotificationChange",
         "NotificationIn",
         "PreviewIn",
+        "Registered",
         "UserChange",
         "UserIn",
     }
