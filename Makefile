@@ -13,9 +13,12 @@ PIP := --disable-pip-version-check --no-input
 COMPILE := $(BIN)/uv pip compile pyproject.toml --no-config --universal --python-version 3.11 --generate-hashes \
     --no-emit-index-url --annotation-style line --custom-compile-command "make lock" --quiet $(ARGS)
 
-# Left out where there is no browser; pytest's last line then counts them as deselected.
+# What drives a program that is not here is left out; pytest's last line then counts it as deselected.
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
-SELECTION := $(if $(BROWSER),,-m "not browser")
+NODE := $(shell command -v node)
+CURL := $(shell command -v curl)
+LACKING := $(if $(BROWSER),,and not browser) $(if $(NODE),,and not node) $(if $(CURL),,and not curl)
+SELECTION := $(if $(strip $(LACKING)),-m "$(wordlist 2,99,$(LACKING))")
 
 .PHONY: help
 help: ## Show these lines
@@ -69,6 +72,17 @@ openapi-check: .venv
 lock: .venv/.locked ## Write the two lock files anew; ARGS=--upgrade for newer versions
 	$(COMPILE) --all-extras -o requirements.txt
 	$(COMPILE) --all-extras --group dev --constraint requirements.txt -o requirements-dev.txt
+
+.PHONY: check-clients
+check-clients: .venv var/clients/.installed ## Make clients from openapi.yaml, and send mail with them
+	$(BIN)/python -m pytest -p no:xdist tests/clients/check_clients.py $(ARGS)
+
+# The generators, each in a place of its own: they have nothing to do with what Postroom runs on.
+var/clients/.installed: tests/clients/peers.txt tests/clients/package.json
+	@mkdir -p var/clients/node && $(BIN)/python -m venv --clear --without-pip var/clients/python
+	@$(BIN)/python -m pip --python var/clients/python/bin/python install $(PIP) -qq -r tests/clients/peers.txt
+	@cp tests/clients/package.json var/clients/node/ && npm --prefix var/clients/node install --no-audit --no-fund --silent
+	@touch $@
 
 .PHONY: crash
 crash: .venv ## Kill processes at random while mail is accepted and sent, and audit; ARGS="--kills 10 --messages 800"

@@ -17,7 +17,7 @@ from uuid import UUID
 import uuid6
 from flask import current_app
 from sqlalchemy import ColumnElement, select, true
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
@@ -154,8 +154,10 @@ def _stored(secret: str, **columns: Any) -> ApiKey:
     """Store a key, or return the one of this secret that is stored."""
     digest = _digest(secret)
 
+    known_by_digest = select(ApiKey).where(ApiKey.digest == digest)
+
     def work(session: Session) -> ApiKey:
-        known = session.scalar(select(ApiKey).where(ApiKey.digest == digest))
+        known = session.scalar(known_by_digest)
         if known is not None:
             return known
         key = ApiKey(
@@ -164,7 +166,10 @@ def _stored(secret: str, **columns: Any) -> ApiKey:
         session.add(key)
         return key
 
-    key = transact(work)
+    try:
+        key = transact(work)
+    except IntegrityError:  # another process has stored it in between
+        key = db.session.scalars(known_by_digest).one()
     current_app.extensions.pop(_ORIGINS, None)
     return key
 

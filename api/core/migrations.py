@@ -1,6 +1,7 @@
 """The schema's version: brought up to date by whoever starts first, and refused where it does not fit this code."""
 
 import contextlib
+import io
 import os
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from flask import Flask, current_app
 from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError
 
-from api.core import models
+from api.core import models, postgresql
 from api.core.db import db
 from api.core.errors import Unavailable
 from api.core.road import Turn
@@ -23,9 +24,7 @@ if TYPE_CHECKING:
 
 #: Seconds that a process waits for another one that is changing the same database.
 PATIENCE_SECONDS = 60.0
-#: Any number will do, as long as nobody else on the server locks by it.
 _VERSION = "alembic_version"
-_ADVISORY_LOCK = 0x706F7374
 
 
 class SchemaError(Exception):
@@ -75,12 +74,41 @@ def upgrade() -> None:
         turn: Turn = current_app.extensions["postroom.turn"]
         try:
             with turn.taken(), _refusing(), transaction() as connection:
-                config = _config()
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+                command.upgrade(_config(connection), "head")
         except Unavailable as error:
             if time.monotonic() > deadline:
                 raise SchemaError(f"The database {name()} cannot be upgraded: {error.detail}") from None
+
+
+def downgrade(revision: str) -> None:
+    """Take the app's database back to an older schema, `base` for none. Raises SchemaError, and nothing is changed."""
+    from alembic import command  # noqa: PLC0415 -- as above
+    from alembic.util import CommandError  # noqa: PLC0415
+
+    turn: Turn = current_app.extensions["postroom.turn"]
+    try:
+        with turn.taken(), _refusing(), transaction() as connection:
+            command.downgrade(_config(connection), revision)
+    except Unavailable as error:
+        raise SchemaError(f"The database {name()} cannot be downgraded: {error.detail}") from None
+    except CommandError as error:
+        raise SchemaError(f"The database {name()} cannot be taken back to {revision}: {error}.") from None
+
+
+def check() -> None:
+    """Raise SchemaError unless the app's database has the newest schema and just the tables that belong to it."""
+    from alembic import command  # noqa: PLC0415 -- as above
+    from alembic.util import CommandError  # noqa: PLC0415
+
+    if _needs_upgrade():
+        raise SchemaError(f"The database {name()} is not at the newest schema: run `postroom db upgrade`.")
+    try:
+        with _refusing(), db.engine.connect() as connection:
+            config = _config(connection)
+            config.stdout = io.StringIO()
+            command.check(config)
+    except CommandError as error:
+        raise SchemaError(f"The tables of {name()} are not those of its schema: {error}.") from None
 
 
 def state() -> State:
@@ -118,7 +146,7 @@ def transaction() -> Iterator[Connection]:
         try:
             with writing.begin():
                 if not sqlite:
-                    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+                    postgresql.take_schema_lock(connection, seconds=PATIENCE_SECONDS)
                 yield writing
         finally:
             # Its pragmas must not come back from the pool.
@@ -162,8 +190,11 @@ def _is_current() -> bool:
     return list(found) == [max(files).partition("_")[0]]
 
 
-def _config() -> "Config":
+def _config(connection: Connection | None = None) -> "Config":
+    """Return Alembic's configuration, for work on this connection."""
     config: Config = current_app.extensions["migrate"].migrate.get_config()
+    if connection is not None:
+        config.attributes["connection"] = connection
     return config
 
 

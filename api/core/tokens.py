@@ -29,6 +29,7 @@ LIFE = timedelta(hours=24)
 PREFIX = "pr_status_"
 
 _NAME = "status_token"
+_HOLDER = "status token"
 _SECRET_BYTES = 32
 #: 39 octets come out even: a padded last character would have several spellings.
 _FORM = re.compile(PREFIX + r"(?P<packed>[A-Za-z0-9_-]{52})")
@@ -74,7 +75,12 @@ def holder(token: str, notification_id: UUID) -> ApiKey | None:
     if form is None or not is_ours or is_over:
         return None
     [mode] = [mode for mode, octet in _MODES.items() if octet == told[:1]]
-    return ApiKey(id=notification_id, name="status token", mode=mode, scopes=[Scope.NOTIFICATIONS_READ])
+    return ApiKey(id=notification_id, name=_HOLDER, digest="", mode=mode, scopes=[Scope.NOTIFICATIONS_READ])
+
+
+def is_token(key: ApiKey) -> bool:
+    """Tell whether this key is what `holder` has made of a token."""
+    return key.digest == ""
 
 
 def _signature(secret: bytes, notification_id: UUID, told: bytes) -> bytes:

@@ -35,6 +35,8 @@ class Channel:
         self._sock: socket.socket | None = None
         self._poll = select.poll()  # `select` knows no file descriptors above 1023
         self._polled = select.POLLIN
+        # Over TLS a read may have to write first, and a write to read: what each waits for.
+        self._before_read, self._before_write = select.POLLIN, select.POLLOUT
         self._lock = Lock()
         self._aborted = False
 
@@ -135,14 +137,18 @@ class Channel:
         sock = self._socket()
         if isinstance(sock, ssl.SSLSocket) and sock.pending():
             return True
-        return self._wait(select.POLLIN, seconds)
+        return self._wait(self._before_read, seconds)
 
     def peek(self) -> bytes | None:
         """Return what has arrived, without waiting: None for nothing, nothing for the end. Raises Broken."""
         sock = self._socket()
+        self._before_read = select.POLLIN
         try:
             return sock.recv(8192)
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return None
+        except ssl.SSLWantWriteError:
+            self._before_read = select.POLLOUT
             return None
         except OSError as error:
             raise self._lost(error) from error
@@ -162,16 +168,20 @@ class Channel:
             return
         left = memoryview(chunk)[sent:]
         while left:
-            if not self._wait(select.POLLOUT, until - monotonic()):
+            if not self._wait(self._before_write, until - monotonic()):
                 raise self.late("could not write")
             left = left[self._send(left) :]
 
     def _send(self, data: bytes | memoryview) -> int:
         """Write what there is room for, and return how many octets that were. Raises Broken."""
         sock = self._socket()
+        self._before_write = select.POLLOUT
         try:
             return sock.send(data)
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        except (BlockingIOError, ssl.SSLWantWriteError):
+            return 0
+        except ssl.SSLWantReadError:
+            self._before_write = select.POLLIN
             return 0
         except OSError as error:
             raise self._lost(error) from error

@@ -24,6 +24,7 @@ from api.rest import (
     keys,
     lifecycle,  # noqa: F401 -- its routes belong to the blueprint of notifications
     links,
+    metrics,
     notifications,
     openapi,
     problems,
@@ -31,6 +32,7 @@ from api.rest import (
     recipients,
     templates,
     throttle,
+    traffic,
     transports,
     users,
 )
@@ -86,6 +88,7 @@ def configure(
     origins: Collection[str],
     rate: Rate | None = None,
     browser_rate: Rate | None = None,
+    open_metrics: bool = False,
 ) -> None:
     """Register the routes and everything that stands before and behind them."""
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's own provider has it
@@ -100,10 +103,15 @@ def configure(
     headers.configure(app)
     hosts.configure(app, app.config["POSTROOM_HOSTS"])
     throttle.configure(app, rate, browsers=browser_rate)
-    auth.configure(app, preflight=browsers.any_preflight(origins))
+    auth.configure(
+        app,
+        preflight=browsers.any_preflight(origins),
+        opened=("metrics.metrics",) if open_metrics else (),
+    )
+    traffic.configure(app)
     headers.allow_origins(app, browsers.readable(origins))
     api = Api(app)
     fields.configure(api)
-    for room in (users, notifications, recipients, batches, templates, inbox, keys, transports, health):
+    for room in (users, notifications, recipients, batches, templates, inbox, keys, transports, health, metrics):
         api.register_blueprint(room.blp)
     app.register_blueprint(docs.blp)

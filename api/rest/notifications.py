@@ -7,7 +7,7 @@ from flask import Response, g, jsonify
 
 from api.core import browsers, clock, notifications, search, tokens
 from api.core.drafts import Draft
-from api.core.errors import FieldError, Invalid, NotAllowed
+from api.core.errors import FieldError, Invalid, NotAllowed, TooMany
 from api.core.models import Delivery, Notification
 from api.core.receipts import Ticket
 from api.rest import examples, links, mailboxes, pointers, preconditions, waiting
@@ -52,7 +52,11 @@ HIDDEN = "[hidden]"
 def send(body: dict[str, Any], ticket: Ticket | None) -> Any:
     """Send mail, now or at `send_at`.
 
-    The content is rendered before the answer, so whoever can mend a missing variable is told of it.
+    The content is rendered before the answer, so whoever can mend a missing variable is told of it. A browser key may
+    send one of its templates, in one of `to`, with `data` and `locale` and nothing else: to a user's id, or to the
+    address of a user whom it has registered within the last hour. A test key may write to the simulator:
+    `delivered`, `deferred`, `expired`, `failed`, `full`, `blocked`, `spam`, `slow` or `lost`, each also as
+    `deferred+anything`, at `simulator.example`; to a live key these are wrong (422, `simulated`).
     """
     return _accepted(body, ticket)
 
@@ -192,6 +196,6 @@ def _accepted(body: dict[str, Any], ticket: Ticket | None) -> Draft:
         browsers.check_message(message, key=g.key)
         _refuse_token()
         return notifications.post(key=g.key, ticket=ticket, **message)
-    except (Invalid, NotAllowed) as error:
+    except (Invalid, NotAllowed, TooMany) as error:
         error.errors = tuple(pointers.within(g.body, one) for one in error.errors)
         raise
