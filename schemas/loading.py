@@ -30,6 +30,8 @@ class Brisk(Schema):
 
     def _loaded(self, data: dict[str, Any]) -> dict[str, Any]:
         known = self._known if self._known is not None else self._learn()
+        if not self._is_brisk:
+            raise ValidationError("has rules of a kind that is left to marshmallow")
         loaded: dict[str, Any] = {}
         for name, value in data.items():
             if name not in known:
@@ -50,8 +52,7 @@ class Brisk(Schema):
         hooks = self._hooks
         whole = [name for name, many, options in hooks[VALIDATES_SCHEMA] if many or options["pass_original"]]
         unheard = [*hooks[PRE_LOAD], *hooks[POST_LOAD], *hooks[VALIDATES], *whole]
-        if unheard:
-            raise TypeError(f"hooks that a brisk schema does not run: {unheard}")
+        self._is_brisk = not unheard
         self._rules: list[Callable[..., Any]] = [getattr(self, name) for name, _, _ in hooks[VALIDATES_SCHEMA]]
         known = {field.data_key or name: (field, field.attribute or name) for name, field in self.load_fields.items()}
         #: What must be there, and what is put where it is not.
