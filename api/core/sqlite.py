@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -52,7 +52,7 @@ def _is_written(engine: Engine, prepared: Prepared) -> bool:
     """Insert rows durably by the driver alone, as nearly all are; False, with nothing stored, if anything is wrong."""
     try:
         connection = engine.raw_connection()
-    except DatabaseError:
+    except (DatabaseError, sqlite3.Error):
         return False
     try:
         cursor = connection.cursor()
@@ -61,7 +61,8 @@ def _is_written(engine: Engine, prepared: Prepared) -> bool:
         connection.commit()
         return True
     except sqlite3.Error:
-        connection.rollback()
+        with suppress(sqlite3.Error):
+            connection.rollback()
         return False
     finally:
         connection.close()

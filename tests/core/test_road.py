@@ -13,6 +13,8 @@ from api.core.db import add, db, transact
 from api.core.models import Content, Delivery, Dispatcher, Notification
 from api.core.road import Job, Road, Turn
 
+#: PostgreSQL has no such road: there each transaction has a connection of its own.
+pytestmark = pytest.mark.sqlite
 PATIENCE = 30.0
 
 

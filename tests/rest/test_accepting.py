@@ -39,6 +39,7 @@ def test_the_answer_is_the_status_resource_as_it_is_read_afterwards(client, mess
     assert int(answer.headers["Content-Length"]) == len(answer.data)
 
 
+@pytest.mark.sqlite
 def test_a_key_that_another_process_revokes_is_of_no_use_within_a_second(app, client_with, tmp_path):
     client = client_with(Scope.NOTIFICATIONS_READ)
     assert client.get("/v1/notifications").status_code == 200
