@@ -28,7 +28,7 @@ Sample = tuple[Mapping[str, str], float]
 
 
 @blp.operation("GET", "/metrics", id="get_metrics", scope=Scope.ADMIN)
-@blp.doc(responses=_DOCUMENTED)  # type: ignore[untyped-decorator]  # it ships no types
+@blp.doc(responses=_DOCUMENTED)
 def metrics() -> Response:
     """Tell the figures that a monitoring system keeps, as Prometheus reads them.
 
