@@ -24,7 +24,7 @@ from api.core.models import Attempt, Delivery, Notification
 SPARING = 50
 #: Names begin with what they tell of.
 QUEUE, ATTEMPTS, ACCEPTED, REQUESTS = "queue.", "attempts.", "accepted", "requests."
-_CURSOR, _TOOK = "cursor.attempts", "took.queue"
+_CURSOR, _COUNTED, _TOOK = "cursor.attempts", "counted.attempts", "took.queue"
 _INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
@@ -91,15 +91,15 @@ def _count_done(session: Session, *, found: Mapping[str, Figure]) -> None:
     last = session.scalar(select(func.max(Attempt.id))) or 0
     known = found.get(_CURSOR)
     # The cursor stands where the attempts ended when the count before was made; that one counted up to the one before.
-    start, end = (found["counted.attempts"].value, known.value) if known is not None else (0, 0)
+    start, end = (found[_COUNTED].value, known.value) if known is not None else (0, 0)
     new = select(Attempt.outcome, func.count()).where(Attempt.id > start, Attempt.id <= end).group_by(Attempt.outcome)
     counts = {ATTEMPTS + outcome.value: number for outcome, number in session.execute(new)} if end > start else {}
     now = clock.utcnow()
     since = found[_CURSOR].at if known is not None else now
-    before = found["counted.attempts"].at if known is not None else now
+    before = found[_COUNTED].at if known is not None else now
     accepted = _accepted(session, before, since) if since > before else 0
     add(session, counts | {ACCEPTED: accepted})
-    _write(session, "counted.attempts", end, end, at=since)
+    _write(session, _COUNTED, end, end, at=since)
     put(session, {_CURSOR: last})
 
 
