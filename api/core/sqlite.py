@@ -87,7 +87,8 @@ def _succeeds(connection: Connection, jobs: Sequence[Job], work: Callable[[], An
         result = work()
         savepoint.commit()
     except Exception as error:  # noqa: BLE001 -- it is handed to the caller whose work raised it
-        savepoint.rollback()
+        if savepoint.is_active:  # a session whose flush failed has rolled it back itself
+            savepoint.rollback()
         for job in jobs:
             job.end(error=_told(error) if isinstance(error, DatabaseError) else error)
         return False

@@ -138,7 +138,7 @@ def test_a_message_has_one_content_that_can_be_rendered(client, nothing_stored, 
         assert pointers(answer) == found
 
 
-@pytest.mark.parametrize("field", ["attachment", "header", "sendAt", "status_token", "To", "sender", ""])
+@pytest.mark.parametrize("field", ["attachment", "header", "sendAt", "To", "sender", ""])
 def test_an_unknown_field_is_refused(client, nothing_stored, field):
     assert refused(client, nothing_stored, **{field: "x"}) == {f"/{field}": "unknown_field"}
 
