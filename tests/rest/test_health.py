@@ -137,6 +137,7 @@ def test_a_relay_in_trouble_of_its_own_is_told_but_leaves_it_ready(anonymous, th
     assert "connection refused" in answer.json["checks"]["relay"]["detail"]
 
 
+@pytest.mark.sqlite
 def test_a_database_that_cannot_be_written_makes_it_not_ready(anonymous, thread):
     db.engine.dispose()
     event.listen(db.engine, "connect", lambda raw, _record: raw.execute("PRAGMA query_only=ON"))
@@ -152,6 +153,7 @@ def test_a_database_without_its_tables_makes_it_not_ready_and_is_no_fault_of_the
     assert not_ready(anonymous)[0] == {"database", "dispatcher", "relay"}
 
 
+@pytest.mark.sqlite
 def test_a_database_that_is_none_makes_it_not_ready(anonymous, thread, tmp_path):
     db.session.remove()
     db.engine.dispose()
