@@ -92,6 +92,10 @@ crash: .venv ## Kill processes at random while mail is accepted and sent, and au
 bench-delivery: .venv var/bench/.peers ## Measure draining beside other senders; ARGS="--rounds 2" for less
 	$(BIN)/python -m benchmarks.delivery $(ARGS)
 
+.PHONY: bench-accept
+bench-accept: .venv ## Measure accepting beside other ways to take mail; ARGS="--rounds 2 --look" for less
+	$(BIN)/python -m benchmarks.accept $(ARGS)
+
 .PHONY: bench-backlog
 bench-backlog: .venv ## Measure claims, memory and accepts with a million mails waiting
 	$(BIN)/python -m benchmarks.backlog $(ARGS)

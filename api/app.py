@@ -56,6 +56,7 @@ def create_app(settings: config.Settings | None = None, *, reload: bool = False)
         public_url=settings.public_url,
         dispatch=settings.dispatch,
         origins=settings.cors_origins,
+        open_metrics=settings.metrics == "open",
         rate=rates.parse(settings.rate_limit),
         browser_rate=rates.parse(settings.browser_rate_limit),
     )

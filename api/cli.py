@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from api import config, database, development, keyring, mailing, serving
+from api import config, database, development, doctor, keyring, mailing, operating, serving
 from api.app import create_app
 from api.core import addresses, keys, migrations, notifications, transfer
 from api.core.dispatchers import Drive
@@ -152,6 +152,10 @@ cli.add_command(keyring.api_keys)
 
 
 cli.add_command(database.db)
+
+
+cli.add_command(operating.status)
+cli.add_command(doctor.doctor)
 
 
 def _recipient(text: str) -> Any:

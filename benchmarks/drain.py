@@ -90,6 +90,11 @@ class Watch:
         ago = datetime.now(UTC) - datetime.fromisoformat(found).replace(tzinfo=UTC)
         self.begun = time.monotonic() - ago.total_seconds()
 
+    def follow(self, pids: list[int]) -> None:
+        """Look at these processes; what they have used before now does not count."""
+        self._pids = pids
+        self._before = cpu(pids)
+
     def until_done(self, running: list[subprocess.Popen[bytes]]) -> None:
         """Wait until no delivery is open, noting what the processes use."""
         deadline = self.begun + PATIENCE

@@ -4,6 +4,7 @@ import pytest
 
 from api import config
 from api.app import create_app
+from api.startup import reachable
 
 
 @pytest.fixture
@@ -97,6 +98,12 @@ def test_the_first_name_wins_over_an_older_one(environment):
         ({"POSTROOM_PUBLIC_URL": "https://ann:x@mail.example.org"}, "POSTROOM_PUBLIC_URL"),
         ({"POSTROOM_CORS_ORIGINS": "*"}, "POSTROOM_CORS_ORIGINS"),
         ({"POSTROOM_MAX_BODY": "1"}, "POSTROOM_MAX_BODY"),
+        ({"POSTROOM_RATE_LIMIT": "6000"}, "POSTROOM_RATE_LIMIT: '6000' is no rate; it must be like 6000/minute"),
+        ({"POSTROOM_RATE_LIMIT": "0/minute"}, "POSTROOM_RATE_LIMIT"),
+        ({"POSTROOM_RECIPIENT_LIMIT": "60/fortnight"}, "POSTROOM_RECIPIENT_LIMIT"),
+        ({"POSTROOM_LIMIT_STORE": "redis"}, "POSTROOM_LIMIT_STORE"),
+        ({"POSTROOM_MAX_QUEUE": "0"}, "POSTROOM_MAX_QUEUE"),
+        ({"POSTROOM_MAX_QUEUE": "many"}, "POSTROOM_MAX_QUEUE"),
         ({"MAIL_PASSWORD_FILE": "/does/not/exist", "MAIL_USERNAME": "a"}, "MAIL_PASSWORD_FILE"),
     ],
 )
@@ -105,6 +112,16 @@ def test_settings_that_make_no_sense_are_refused_by_name(environment, variables,
 
     with pytest.raises(config.ConfigError, match=name):
         config.read()
+
+
+def test_what_was_set_to_the_default_is_known_to_have_been_set(environment):
+    environment(POSTROOM_PUBLIC_URL="http://127.0.0.1:8000", POSTROOM_ADMIN="")
+
+    settings = config.read()
+
+    assert settings.explicit == {"public_url"}
+    assert reachable(settings, port=9000).public_url == "http://127.0.0.1:8000"
+    assert reachable(config.Settings(), port=9000).public_url == "http://127.0.0.1:9000"
 
 
 def test_a_login_without_tls_is_fine_on_this_machine(environment):

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import socket
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from uuid import UUID
@@ -111,6 +111,11 @@ def _announce(session: Session, id_: UUID, drive: Drive) -> None:
     now = clock.utcnow()
     values = {"id": id_, "host": host(), "pid": os.getpid(), "drive": drive, "started_at": now, "seen_at": now}
     session.execute(insert(Dispatcher).values(values))
+
+
+def is_alive(one: Dispatcher, now: datetime) -> bool:
+    """Tell whether a dispatcher has given a sign of life lately."""
+    return now - DEAD_AFTER <= one.seen_at <= now + DEAD_AFTER
 
 
 def runs(pid: int) -> bool:

@@ -16,6 +16,7 @@ from uuid import UUID, SafeUUID
 from sqlalchemy import (
     ClauseElement,
     ColumnElement,
+    ColumnExpressionArgument,
     Connection,
     Select,
     Text,
@@ -105,7 +106,7 @@ def listed(ids: Iterable[UUID]) -> str:
     return '["' + '","'.join([one.hex for one in ids]) + '"]'
 
 
-def raw(column: ColumnElement[Any]) -> ColumnElement[Any]:
+def raw(column: ColumnExpressionArgument[Any]) -> ColumnElement[Any]:
     """Return a column whose values are left as the driver has them."""
     return type_coerce(column, NullType())
 

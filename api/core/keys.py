@@ -35,6 +35,10 @@ ORIGINS_SECONDS = 1.0
 _BROWSER = "pub"
 _ORIGINS = "postroom.browser_origins"
 
+#: Seconds for which a key that was found good is taken to be so still; and keys remembered at most.
+KEPT_SECONDS = 0.5
+MOST_KEPT = 1000
+
 
 def create(*, name: str, scopes: Collection[Scope], mode: Mode = Mode.LIVE) -> tuple[ApiKey, str]:
     """Store a new key; return it with its secret, which cannot be had again."""
@@ -65,8 +69,35 @@ def operator() -> ApiKey:
 
 
 def authenticate(secret: str) -> ApiKey | None:
-    """Return the key of this secret, or None; every bad secret costs the same work."""
+    """Return the key of this secret, or None; every bad secret costs the same work.
+
+    A good one is remembered for `KEPT_SECONDS`, so that a key revoked by another process is of no use within that.
+    """
     digest = _digest(secret)
+    kept = _kept().get(digest)
+    if kept is not None and time.monotonic() - kept[1] < KEPT_SECONDS:
+        return kept[0]
+    asked_at = time.monotonic()
+    key = _look_up(secret, digest)
+    if key is not None:
+        _keep(digest, key, asked_at)
+    return key
+
+
+def _kept() -> dict[str, tuple[ApiKey, float]]:
+    """Return the keys that were good a moment ago, by digest, each with the time when it was asked for."""
+    kept: dict[str, tuple[ApiKey, float]] = current_app.extensions.setdefault("postroom.keys", {})
+    return kept
+
+
+def _keep(digest: str, key: ApiKey, asked_at: float) -> None:
+    kept = _kept()
+    if len(kept) >= MOST_KEPT:
+        kept.clear()
+    kept[digest] = key, asked_at
+
+
+def _look_up(secret: str, digest: str) -> ApiKey | None:
     key = db.session.scalar(select(ApiKey).where(ApiKey.digest == digest))
     # Gives the connection back: the body comes next, and a slow client may take its time over that.
     db.session.commit()
@@ -115,6 +146,7 @@ def revoke(key_id: UUID, *, key: ApiKey | None = None) -> None:
         found.revoked_at = found.revoked_at or clock.utcnow()
 
     transact(work)
+    _kept().clear()
     current_app.extensions.pop(_ORIGINS, None)
 
 

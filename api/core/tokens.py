@@ -21,7 +21,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from api.core import clock
 from api.core.db import Base, db, transact
-from api.core.models import ApiKey, Notification
+from api.core.models import ApiKey
 from schemas.vocabulary import Mode, Scope
 
 #: How long a token is good for.
@@ -49,14 +49,14 @@ class Secret(Base):
     value: Mapped[bytes] = mapped_column(LargeBinary)
 
 
-def minter() -> Callable[[Notification], str]:
+def minter() -> Callable[[UUID, Mode], str]:
     """Return what makes a notification's token, without asking the database again. Raises Unavailable."""
     secret = _stored() or _made()
 
-    def mint(notification: Notification) -> str:
+    def mint(notification_id: UUID, mode: Mode) -> str:
         end = int((clock.utcnow() + LIFE).timestamp()).to_bytes(_END_BYTES)
-        told = _MODES[notification.mode] + end
-        packed = base64.urlsafe_b64encode(told + _signature(secret, notification.id, told))
+        told = _MODES[mode] + end
+        packed = base64.urlsafe_b64encode(told + _signature(secret, notification_id, told))
         return PREFIX + packed.decode()
 
     return mint

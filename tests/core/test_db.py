@@ -15,6 +15,7 @@ from api.core import dispatchers
 from api.core.db import db, transact
 from api.core.errors import Unavailable
 from api.core.models import Dispatcher
+from api.core.road import Turn
 
 #: Holds a lock file as another process of ours does while it writes, until its stdin is closed.
 HOLD_TURN = """
@@ -182,7 +183,7 @@ def test_the_turn_is_passed_on_after_work_that_failed(app, path):
 
 @pytest.mark.sqlite
 def test_a_place_where_no_file_can_be_made_is_told_to_the_writer(app, tmp_path):
-    turn = database.Turn(tmp_path / "nowhere" / "postroom.db.writer")
+    turn = Turn(tmp_path / "nowhere" / "postroom.db.writer")
     with pytest.raises(Unavailable, match="cannot be written"), turn.taken():
         pass
     (tmp_path / "nowhere").mkdir()
@@ -192,7 +193,7 @@ def test_a_place_where_no_file_can_be_made_is_told_to_the_writer(app, tmp_path):
 
 
 def test_a_closed_turn_can_be_taken_again(tmp_path):
-    turn = database.Turn(tmp_path / "postroom.db.writer")
+    turn = Turn(tmp_path / "postroom.db.writer")
     for _ in range(2):
         with turn.taken():
             pass
@@ -220,4 +221,4 @@ def test_a_time_of_any_zone_comes_back_as_the_same_instant_in_utc(app):
 
 def _row(seen_at):
     now = datetime(2027, 1, 1, tzinfo=UTC)
-    return Dispatcher(id=uuid7(), host="here", pid=1, started_at=now, seen_at=seen_at)
+    return Dispatcher(id=uuid7(), host="here", pid=1, drive="thread", started_at=now, seen_at=seen_at)

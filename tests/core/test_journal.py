@@ -205,7 +205,7 @@ class TestCompaction:
         assert path.exists()
 
     def test_who_looks_at_that_very_moment_does_not_take_the_writer_for_dead(self, opened, path):
-        looks = []
+        looks: list[Replay | None] = []
 
         def look():
             while len(looks) < 3000:

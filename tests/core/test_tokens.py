@@ -22,7 +22,7 @@ ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 @pytest.fixture
 def mint(app):
     """Make a token of a notification."""
-    return lambda notification: tokens.minter()(notification)
+    return lambda notification: tokens.minter()(notification.id, notification.mode)
 
 
 def test_a_token_reads_its_notification_and_may_do_nothing_else(accept, mint):
@@ -94,7 +94,7 @@ def test_the_secret_is_made_once_and_is_everybodys(settings, accept, mint, count
 
     def token(app):
         with app.app_context():
-            return tokens.minter()(notification)
+            return tokens.minter()(notification.id, notification.mode)
 
     with ThreadPoolExecutor(6) as pool:
         made = list(pool.map(token, apps))

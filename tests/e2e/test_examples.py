@@ -74,7 +74,7 @@ def test_a_page_of_another_origin_sends_a_mail_and_shows_how_it_ends(start, rela
             page.fill("[name=key]", server.key)
             page.fill("[name=to]", "ann@example.org")
             page.click("button")
-            page.wait_for_function("document.querySelector('output').textContent === 'sent'", timeout=30_000)
+            page.wait_for_function("document.querySelector('output').textContent === 'sent'", timeout=120_000)
             browser.close()
         pages.shutdown()
     assert complaints == []

@@ -196,6 +196,11 @@ class TestARecipient:
         assert client.post("/v1/notifications", json=MESSAGE).status_code == 429
         assert test_client.post("/v1/notifications", json=MESSAGE).status_code == 202
 
+    def test_who_is_only_played_is_never_buried(self, test_client):
+        played = {**MESSAGE, "to": "deferred@simulator.example"}
+
+        assert {test_client.post("/v1/notifications", json=played).status_code for _ in range(6)} == {202}
+
     def test_a_registration_counts_for_the_user_and_never_for_the_administrator(self, client, count):
         for number in range(5):
             user = {"username": f"user{number}", "email": f"user{number}@example.org"}
