@@ -41,18 +41,20 @@ class Brisk(Schema):
                 if default is missing:
                     raise ValidationError("required")
                 loaded[known[name][1]] = default() if callable(default) else default
-        for rule in self._rules:
-            rule(loaded, partial=None, many=False, unknown=self.unknown)
+        for rule, wants_original in self._rules:
+            rule(loaded, *((data,) if wants_original else ()), partial=None, many=False, unknown=self.unknown)
         return loaded
 
     def _learn(self) -> _Fields:
         """Work out, once, what `load` goes by."""
         hooks = self._hooks
-        whole = [name for name, many, options in hooks[VALIDATES_SCHEMA] if many or options["pass_original"]]
+        whole = [name for name, many, _ in hooks[VALIDATES_SCHEMA] if many]
         unheard = [*hooks[PRE_LOAD], *hooks[POST_LOAD], *hooks[VALIDATES], *whole]
         if unheard:
             raise TypeError(f"hooks that a brisk schema does not run: {unheard}")
-        self._rules: list[Callable[..., Any]] = [getattr(self, name) for name, _, _ in hooks[VALIDATES_SCHEMA]]
+        self._rules: list[tuple[Callable[..., Any], bool]] = [
+            (getattr(self, name), options["pass_original"]) for name, _, options in hooks[VALIDATES_SCHEMA]
+        ]
         known = {field.data_key or name: (field, field.attribute or name) for name, field in self.load_fields.items()}
         #: What must be there, and what is put where it is not.
         self._absent = [
