@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -96,9 +97,10 @@ def settings(database_url: str) -> Settings:
 
 
 @pytest.fixture
-def app(settings: Settings) -> Iterator[Flask]:
-    """An app with its tables, inside its context."""
+def app(settings: Settings, tmp_path: Path) -> Iterator[Flask]:
+    """An app with its tables, inside its context; its dispatchers keep their journals in the test's directory."""
     app = create_app(settings)
+    app.extensions["postroom.dispatch"] = replace(app.extensions["postroom.dispatch"], journals=tmp_path)
     with app.app_context():
         yield app
     close(app)

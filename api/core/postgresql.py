@@ -50,6 +50,8 @@ def engine_options(url: str, *, connections: int) -> dict[str, Any]:
     return {
         # Reads need no transaction of their own; `transact` asks for one.
         "isolation_level": "AUTOCOMMIT",
+        # Errors are logged; addresses and contents have no place there.
+        "hide_parameters": True,
         "pool_size": connections,
         "max_overflow": 0,
         "pool_timeout": PATIENCE_SECONDS,

@@ -40,7 +40,7 @@ def unready(server) -> dict[str, dict[str, object]]:
 def test_mail_is_sent_once_when_the_database_was_away_in_the_middle(start, relay, own, how):
     url = own.create("postroom")
     relay.script(Rule("after_dot", hang(), times=2))
-    server = start("serve", POSTROOM_DATABASE_URL=url)
+    server = start("serve", POSTROOM_DATABASE_URL=url, POSTROOM_RETRY_FIRST=0.5, POSTROOM_RETRY_MAX=1)
     accepted = [server.post("/v1/notifications", message(number)).headers["Location"] for number in range(12)]
     deadline = time.monotonic() + PATIENCE
     while len(relay.messages()) < 2:

@@ -58,6 +58,7 @@ def test_what_goes_wrong_inside_is_500_without_a_word_about_it(app, client, capl
     assert "the password is in" in caplog.text
 
 
+@pytest.mark.sqlite
 def test_a_database_that_cannot_be_read_is_503_with_a_time_to_come_back(app, client, tmp_path):
     db.session.remove()
     db.engine.dispose()
@@ -84,6 +85,7 @@ def test_what_cannot_be_stored_is_503_and_not_half_stored(client, count, table):
     assert count(User) == count(Notification) == 0
 
 
+@pytest.mark.sqlite
 def test_a_full_disk_is_503_and_leaves_nothing(app, client, nothing_stored):
     with db.engine.connect() as connection:
         pages = connection.execute(text("PRAGMA page_count")).scalar()
