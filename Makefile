@@ -13,9 +13,12 @@ PIP := --disable-pip-version-check --no-input
 COMPILE := $(BIN)/uv pip compile pyproject.toml --no-config --universal --python-version 3.11 --generate-hashes \
     --no-emit-index-url --annotation-style line --custom-compile-command "make lock" --quiet $(ARGS)
 
-# Left out where there is no browser; pytest's last line then counts them as deselected.
+# What drives a program that is not here is left out; pytest's last line then counts it as deselected.
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
-SELECTION := $(if $(BROWSER),,-m "not browser")
+NODE := $(shell command -v node)
+CURL := $(shell command -v curl)
+LACKING := $(if $(BROWSER),,and not browser) $(if $(NODE),,and not node) $(if $(CURL),,and not curl)
+SELECTION := $(if $(strip $(LACKING)),-m "$(wordlist 2,99,$(LACKING))")
 
 .PHONY: help
 help: ## Show these lines
@@ -70,6 +73,17 @@ lock: .venv/.locked ## Write the two lock files anew; ARGS=--upgrade for newer v
 	$(COMPILE) --all-extras -o requirements.txt
 	$(COMPILE) --all-extras --group dev --constraint requirements.txt -o requirements-dev.txt
 
+.PHONY: check-clients
+check-clients: .venv var/clients/.installed ## Make clients from openapi.yaml, and send mail with them
+	$(BIN)/python -m pytest -p no:xdist tests/clients/check_clients.py $(ARGS)
+
+# The generators, each in a place of its own: they have nothing to do with what Postroom runs on.
+var/clients/.installed: tests/clients/peers.txt tests/clients/package.json
+	@mkdir -p var/clients/node && $(BIN)/python -m venv --clear --without-pip var/clients/python
+	@$(BIN)/python -m pip --python var/clients/python/bin/python install $(PIP) -qq -r tests/clients/peers.txt
+	@cp tests/clients/package.json var/clients/node/ && npm --prefix var/clients/node install --no-audit --no-fund --silent
+	@touch $@
+
 .PHONY: crash
 crash: .venv ## Kill processes at random while mail is accepted and sent, and audit; ARGS="--kills 10 --messages 800"
 	$(BIN)/python -m tests.crash $(ARGS)
@@ -77,6 +91,10 @@ crash: .venv ## Kill processes at random while mail is accepted and sent, and au
 .PHONY: bench-delivery
 bench-delivery: .venv var/bench/.peers ## Measure draining beside other senders; ARGS="--rounds 2" for less
 	$(BIN)/python -m benchmarks.delivery $(ARGS)
+
+.PHONY: bench-accept
+bench-accept: .venv ## Measure accepting beside other ways to take mail; ARGS="--rounds 2 --look" for less
+	$(BIN)/python -m benchmarks.accept $(ARGS)
 
 .PHONY: bench-backlog
 bench-backlog: .venv ## Measure claims, memory and accepts with a million mails waiting

@@ -32,7 +32,7 @@ def create_app(settings: config.Settings | None = None, *, reload: bool = False)
     app.config.update(
         settings.mail(),
         SQLALCHEMY_DATABASE_URI=url,
-        SQLALCHEMY_ENGINE_OPTIONS=db.engine_options(url),
+        SQLALCHEMY_ENGINE_OPTIONS=db.engine_options(url, connections=settings.database_connections),
         MAX_CONTENT_LENGTH=settings.max_body,
         **http.config(public_url=settings.public_url, trusted_hosts=settings.trusted_hosts),
     )
@@ -56,6 +56,7 @@ def create_app(settings: config.Settings | None = None, *, reload: bool = False)
         public_url=settings.public_url,
         dispatch=settings.dispatch,
         origins=settings.cors_origins,
+        open_metrics=settings.metrics == "open",
         rate=rates.parse(settings.rate_limit),
         browser_rate=rates.parse(settings.browser_rate_limit),
     )
@@ -72,6 +73,8 @@ def start_dispatcher(app: Flask, settings: config.Settings) -> None:
 def database_url(settings: config.Settings) -> str:
     """Return the database's URL, a SQLite path made absolute: Flask-SQLAlchemy would put it elsewhere."""
     url = make_url(settings.database_url)
+    if url.drivername == "postgres":  # as many hosts call it
+        url = url.set(drivername="postgresql")
     if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
         url = url.set(database=str(Path(url.database).absolute()))
     return url.render_as_string(hide_password=False)

@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
-from api import config, development, keyring, mailing, serving
+from api import config, database, development, doctor, keyring, mailing, operating, serving
 from api.app import create_app
-from api.core import addresses, keys, migrations, notifications
+from api.core import addresses, keys, migrations, notifications, transfer
 from api.core.dispatchers import Drive
 from api.core.errors import PostroomError
 from api.delivery.dispatch import Dispatcher
@@ -41,6 +41,7 @@ class Commands(click.Group):
             serving.Refused,
             development.UnusableKey,
             mailing.BadSheet,
+            transfer.TransferError,
         ) as error:
             raise click.ClickException(str(error)) from None
         except PostroomError as error:
@@ -150,16 +151,11 @@ def write_openapi(file: Any) -> None:
 cli.add_command(keyring.api_keys)
 
 
-@cli.group()
-def db() -> None:
-    """The database."""
+cli.add_command(database.db)
 
 
-@db.command()
-def upgrade() -> None:
-    """Bring the tables to this version's schema; every command that needs them does so by itself."""
-    with prepared(config.read()):
-        click.echo(f"{migrations.name()} is at schema {migrations.state().current}.")
+cli.add_command(operating.status)
+cli.add_command(doctor.doctor)
 
 
 def _recipient(text: str) -> Any:

@@ -35,6 +35,7 @@ class Settings:
     """The settings, read and checked. Times are in seconds, sizes in bytes."""
 
     database_url: str = field(default="sqlite:///var/postroom.db", repr=False)
+    database_connections: int = 20
     public_url: str = "http://127.0.0.1:8000"
     trusted_hosts: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
@@ -46,6 +47,7 @@ class Settings:
     templates: str | None = None
     dispatch: str = "thread"
     broker_url: str | None = field(default=None, repr=False)
+    metrics: str = "key"
     senders: int = 4
     relay_rate: float | None = None
     retry_first: float = 300.0
@@ -66,7 +68,7 @@ class Settings:
     recipient_limit: str = "60/hour"
     browser_rate_limit: str = "10/minute"
     limit_store: str = "memory"
-    max_queue: str = "1000000"
+    max_queue: str = "2000000"
     mail_server: str = "localhost"
     mail_port: int = 25
     mail_use_tls: bool = False
@@ -168,6 +170,8 @@ def _dispatch(settings: Settings) -> str | None:
     if not (settings.broker_url or "redis://").startswith(("redis://", "rediss://", "amqp://", "amqps://")):
         # Not the URL: its password has no place in a message.
         return "POSTROOM_BROKER_URL must begin with redis://, rediss://, amqp:// or amqps://."
+    if settings.metrics not in ("key", "open"):
+        return f"POSTROOM_METRICS is {settings.metrics!r}; it may be key, open."
     return None
 
 
@@ -200,6 +204,7 @@ def _numbers(settings: Settings) -> str | None:
 
 def _ranges(settings: Settings) -> str | None:
     ranges = {
+        "POSTROOM_DATABASE_CONNECTIONS": (settings.database_connections, 2, 1000),
         "POSTROOM_SENDERS": (settings.senders, 1, 256),
         "POSTROOM_RELAY_RATE": (settings.relay_rate, 0.001, 1_000_000),
         "POSTROOM_MAX_BODY": (settings.max_body, 1024, 2**31),

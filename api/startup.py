@@ -20,10 +20,17 @@ def prepared(settings: Settings) -> Iterator[Flask]:
 
     Raises ConfigError, SchemaError.
     """
+    with opened(settings) as app:
+        migrations.upgrade()
+        yield app
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Flask]:
+    """Give an app in its context, on the database as it is. Raises ConfigError."""
     app = _app(settings)
     try:
         with app.app_context():
-            migrations.upgrade()
             yield app
     finally:
         close(app)

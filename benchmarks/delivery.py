@@ -25,7 +25,7 @@ _VERIFIED = 300
 
 def run_once(race: Race, one: Contestant, count: int, filled: Path | None, *, kind: Kind | None = None) -> Measure:
     """Have one contestant send `count` mails; raise AssertionError unless each came, and exactly once."""
-    with _folder() as directory:
+    with folder() as directory:
         with (kind or race.kind).running(directory) as sink:
             measure = one.run(Place(directory, sink, filled, count))
             if sink.spool is None:
@@ -42,7 +42,7 @@ def run_once(race: Race, one: Contestant, count: int, filled: Path | None, *, ki
 
 def verify(race: Race) -> None:
     """Have everybody send to a recording sink, and read what came."""
-    with _folder() as directory:
+    with folder() as directory:
         filled = directory / "filled.db"
         outbox.fill(filled, _VERIFIED)
         kind = Kind("verifying", delay=race.kind.delay, secure=race.kind.secure)
@@ -57,7 +57,7 @@ def run(rounds: int, count: int, chosen: list[Race]) -> list[report.Field]:
         print(f"Verifying at {race.kind.title}", flush=True)
         verify(race)
     taken: dict[tuple[str, str], list[Measure]] = {}
-    with _folder() as directory:
+    with folder() as directory:
         sizes = {race.kind.title: round(count * race.share) for race in chosen}
         filled = {title: directory / f"filled-{size}.db" for title, size in sizes.items()}
         for title, file in filled.items():
@@ -91,7 +91,7 @@ def written(fields: list[report.Field], rounds: int, lines: list[str]) -> str:
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
+def folder() -> Iterator[Path]:
     WORK.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=WORK, prefix="run-"))
     try:

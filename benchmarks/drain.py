@@ -53,6 +53,8 @@ def settings(database: Path, sink: Sink, senders: int | None) -> dict[str, objec
     chosen: dict[str, object] = {
         "POSTROOM_DATABASE_URL": f"sqlite:///{database}",
         "POSTROOM_SENDER": SENDER,
+        "POSTROOM_RATE_LIMIT": "off",
+        "POSTROOM_RECIPIENT_LIMIT": "off",
         "MAIL_SERVER": "127.0.0.1",
         "MAIL_PORT": sink.port,
     }
@@ -87,6 +89,11 @@ class Watch:
             found = self._connection.execute("SELECT min(started_at) FROM dispatchers").fetchone()[0]
         ago = datetime.now(UTC) - datetime.fromisoformat(found).replace(tzinfo=UTC)
         self.begun = time.monotonic() - ago.total_seconds()
+
+    def follow(self, pids: list[int]) -> None:
+        """Look at these processes; what they have used before now does not count."""
+        self._pids = pids
+        self._before = cpu(pids)
 
     def until_done(self, running: list[subprocess.Popen[bytes]]) -> None:
         """Wait until no delivery is open, noting what the processes use."""

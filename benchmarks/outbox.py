@@ -24,7 +24,15 @@ _BATCH = 500
 @contextmanager
 def opened(database: Path) -> Iterator[Flask]:
     """Give an app in its context on this database, with its tables."""
-    app = create_app(Settings(database_url=f"sqlite:///{database}", sender=SENDER))
+    app = create_app(
+        Settings(
+            database_url=f"sqlite:///{database}",
+            sender=SENDER,
+            rate_limit="off",
+            recipient_limit="off",
+            max_queue="off",
+        )
+    )
     try:
         with app.app_context():
             migrations.upgrade()

@@ -9,6 +9,7 @@ from benchmarks.report import Goal
 from benchmarks.sinks import SMTP_SINK, Kind
 
 ONE, TWO = "Postroom, 1 process", "Postroom, 2 processes"
+DRIVEN, DRIVEN_TWO = "Postroom by Celery, 1 worker", "Postroom by Celery, 2 workers"
 THREADS, FRESH = "Flask-Mail, a thread per mail", "Flask-Mail, a connection per mail"
 
 
@@ -29,6 +30,8 @@ def races() -> list[Race]:
     loopback = (
         contestants.postroom(ONE),
         contestants.postroom(TWO, processes=2),
+        contestants.postroom_celery(DRIVEN, workers=1),
+        contestants.postroom_celery(DRIVEN_TWO, workers=2),
         threads,
         contestants.flask_mail("Flask-Mail, one kept connection", "kept", 0.1),
         celery,
@@ -48,9 +51,10 @@ def races() -> list[Race]:
     )
     against = [Goal(ONE, 15, THREADS)]
     if celery:
-        against.append(Goal(ONE, 12, celery.name))
+        against += [Goal(ONE, 12, celery.name), Goal(DRIVEN_TWO, 5, celery.name)]
     if pool:
         against.append(Goal(ONE, 4, pool.name))
+    against.append(Goal(DRIVEN_TWO, 1.6, DRIVEN))
     if source:
         against.append(Goal(ONE, 0.5, source.name))
     return [

@@ -21,8 +21,13 @@ def records(spool: Path) -> Iterator[tuple[list[str], bytes]]:
 
 def check_once(spool: Path, count: int) -> None:
     """Raise AssertionError unless each of the first `count` letters came exactly once."""
+    check_all_once(spool, {letter(number).recipient for number in range(count)})
+
+
+def check_all_once(spool: Path, expected: set[str]) -> None:
+    """Raise AssertionError unless each of these recipients got exactly one message, and nobody else any."""
+    count = len(expected)
     seen = Counter(recipient for recipients, _ in records(spool) for recipient in recipients)
-    expected = {letter(number).recipient for number in range(count)}
     missing, twice = expected - set(seen), [one for one, times in seen.items() if times > 1]
     assert set(seen) == expected, f"{len(missing)} of {count} are missing, {len(set(seen) - expected)} were not sent"
     assert not twice, f"{len(twice)} came more than once"

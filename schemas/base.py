@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields
 
 from schemas.complaints import Coded, Complaint, Length, Range, Sayings, wrong
+from schemas.loading import Brisk
 from schemas.text import ONE_LINE, is_storable, json_complaints, json_size, one_line
 
 _RFC3339 = re.compile(
@@ -24,7 +25,13 @@ _SAID: dict[str, str] = {
 }
 
 
-class Request(Schema):
+def rfc3339(time: datetime) -> str:
+    """Return an aware time as it stands on the wire: in UTC, with milliseconds and `Z`."""
+    utc = time if time.tzinfo is UTC else time.astimezone(UTC)
+    return utc.isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+class Request(Brisk):
     """A body or a query: an unknown field is a mistake of the caller's, and said to be one."""
 
     error_messages = _SAID
@@ -107,10 +114,7 @@ class Instant(Coded, fields.DateTime):
     }
 
     def _serialize(self, value: Any, attr: Any, obj: Any, **kwargs: Any) -> Any:
-        if value is None:
-            return None
-        utc: datetime = value.astimezone(UTC)
-        return utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return None if value is None else rfc3339(value)
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> datetime:
         if not isinstance(value, str) or _RFC3339.fullmatch(value) is None:

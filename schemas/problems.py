@@ -9,7 +9,8 @@ _CODES = """\
 A word for programs. Of values: `required`, `null`, `unknown_field`, `repeated`, `excluded`, `invalid_type`,
 `invalid_format`, `invalid_address`, `not_one_of`, `out_of_range`, `too_short`, `too_long`, `too_many`, `bad_text`,
 `control_character`. Of what they mean here: `taken`, `sender_not_allowed`, `unknown_template`, `missing_variable`,
-`empty_subject`, `bad_data`, `incomplete_template`, `broken_template`, `template_limit`. There may be more one day."""
+`empty_subject`, `bad_data`, `incomplete_template`, `broken_template`, `template_limit`,
+`rate_limited`. There may be more one day."""
 
 
 class WrongField(Answer):

@@ -11,6 +11,7 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 #: Controls (C0, DEL, C1), the line and paragraph separators, and the characters that turn the reading order around
 #: (UAX #9): in a header or a list they would show what is not there. Also the JSON Schema pattern, so in its dialect.
 ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]*$"
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _ONE_LINE = re.compile(ONE_LINE.removesuffix("$"))
 
 
@@ -61,4 +62,4 @@ def _entry_complaints(key: str, value: Any) -> Any:
 
 def json_size(value: Any) -> int:
     """Return how many bytes a value takes as compact JSON in UTF-8."""
-    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+    return len(_COMPACT.encode(value).encode())

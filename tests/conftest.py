@@ -1,7 +1,16 @@
-"""Fixtures that all rooms share: an app on a database of its own, and verbs to act on it."""
+"""Fixtures that all rooms share: an app on a database of its own, and verbs to act on it.
+
+Which database: a test that uses one, through `app`, `settings` or `database_url`, runs on SQLite and again on
+PostgreSQL; there is nothing to be said in the test. One that has no database (most of the wire, MIME, schemas,
+rendering) runs once. What is about SQLite's own files says `@pytest.mark.sqlite`, and what is about PostgreSQL alone
+`@pytest.mark.postgresql`. tests/e2e and the tests of the command line run real
+commands in a directory of their own, which is to say on SQLite; those of them that are about PostgreSQL say so.
+"""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -19,17 +28,66 @@ from api.core.claim import Address, Blame, Claim, Reply, Result, Settlement
 from api.core.db import Base, close, db, transact
 from api.core.models import ApiKey, Delivery, Notification
 from schemas.vocabulary import Mode, Outcome, Phase, Scope
+from tests.postgresql.lent import Lent, make_tables
+from tests.postgresql.server import Server as Postgresql
 
 # A developer's own settings must not steer the tests.
 for name in [name for name in os.environ if name.startswith(("POSTROOM_", "MAIL_", "FLASKY_"))]:
     del os.environ[name]
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what uses a database on each of them."""
+    if "database" in metafunc.fixturenames:
+        kinds = ("sqlite", "postgresql")
+        only = [kind for kind in kinds if metafunc.definition.get_closest_marker(kind) is not None]
+        metafunc.parametrize("database", only or kinds, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def database(request: pytest.FixtureRequest) -> str:
+    """The kind of database: `sqlite` and `postgresql` in turn."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgresql]:
+    """A PostgreSQL server of this worker's own, started for the first test that needs one."""
+    with Postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def lent(postgresql: Postgresql) -> Iterator[Lent]:
+    """One PostgreSQL database that tests use one after the other, each finding it empty."""
+    with closing(Lent(postgresql)) as lent:
+        yield lent
+
+
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the tables and nothing in them: copying it is quicker than making it for each test."""
+    path = tmp_path_factory.mktemp("tables") / "postroom.db"
+    make_tables(f"sqlite:///{path}")
+    return path
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def database_url(request: pytest.FixtureRequest, database: str, tmp_path: Path) -> str:
+    """The URL of a database with the tables and nothing in them."""
+    if database == "postgresql":
+        lent: Lent = request.getfixturevalue("lent")
+        return lent.empty()
+    shutil.copy(request.getfixturevalue("tables"), tmp_path / "postroom.db")
+    return f"sqlite:///{tmp_path}/postroom.db"
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
     """The settings of `app`; a test module overrides this fixture for others."""
     return Settings(
-        database_url=f"sqlite:///{tmp_path}/postroom.db",
+        database_url=database_url,
         sender="Postroom <postroom@example.org>",
         admin="Admin <admin@example.org>",
         subject_prefix="[Postroom]",
@@ -42,7 +100,6 @@ def app(settings: Settings) -> Iterator[Flask]:
     """An app with its tables, inside its context."""
     app = create_app(settings)
     with app.app_context():
-        Base.metadata.create_all(db.engine)
         yield app
     close(app)
 

@@ -3,6 +3,8 @@
 import pytest
 
 from api import config
+from api.app import create_app
+from api.startup import reachable
 
 
 @pytest.fixture
@@ -96,6 +98,12 @@ def test_the_first_name_wins_over_an_older_one(environment):
         ({"POSTROOM_PUBLIC_URL": "https://ann:x@mail.example.org"}, "POSTROOM_PUBLIC_URL"),
         ({"POSTROOM_CORS_ORIGINS": "*"}, "POSTROOM_CORS_ORIGINS"),
         ({"POSTROOM_MAX_BODY": "1"}, "POSTROOM_MAX_BODY"),
+        ({"POSTROOM_RATE_LIMIT": "6000"}, "POSTROOM_RATE_LIMIT: '6000' is no rate; it must be like 6000/minute"),
+        ({"POSTROOM_RATE_LIMIT": "0/minute"}, "POSTROOM_RATE_LIMIT"),
+        ({"POSTROOM_RECIPIENT_LIMIT": "60/fortnight"}, "POSTROOM_RECIPIENT_LIMIT"),
+        ({"POSTROOM_LIMIT_STORE": "redis"}, "POSTROOM_LIMIT_STORE"),
+        ({"POSTROOM_MAX_QUEUE": "0"}, "POSTROOM_MAX_QUEUE"),
+        ({"POSTROOM_MAX_QUEUE": "many"}, "POSTROOM_MAX_QUEUE"),
         ({"MAIL_PASSWORD_FILE": "/does/not/exist", "MAIL_USERNAME": "a"}, "MAIL_PASSWORD_FILE"),
     ],
 )
@@ -104,6 +112,16 @@ def test_settings_that_make_no_sense_are_refused_by_name(environment, variables,
 
     with pytest.raises(config.ConfigError, match=name):
         config.read()
+
+
+def test_what_was_set_to_the_default_is_known_to_have_been_set(environment):
+    environment(POSTROOM_PUBLIC_URL="http://127.0.0.1:8000", POSTROOM_ADMIN="")
+
+    settings = config.read()
+
+    assert settings.explicit == {"public_url"}
+    assert reachable(settings, port=9000).public_url == "http://127.0.0.1:8000"
+    assert reachable(config.Settings(), port=9000).public_url == "http://127.0.0.1:9000"
 
 
 def test_a_login_without_tls_is_fine_on_this_machine(environment):
@@ -133,3 +151,9 @@ def test_several_wrong_settings_are_named_together(environment):
         config.read()
     assert "MAIL_PORT" in str(error.value)
     assert "POSTROOM_DISPATCH" in str(error.value)
+
+
+def test_an_administrator_at_the_simulator_is_refused(tmp_path):
+    settings = config.Settings(database_url=f"sqlite:///{tmp_path}/x.db", admin="delivered@simulator.example")
+    with pytest.raises(config.ConfigError, match="POSTROOM_ADMIN"):
+        create_app(settings)

@@ -7,7 +7,7 @@ import threading
 import time
 
 from flask import Flask, current_app
-from sqlalchemy import func, select
+from sqlalchemy import func, literal, select
 
 from api.core.db import db
 from api.core.errors import QueueFull
@@ -15,7 +15,9 @@ from api.core.models import Delivery
 
 #: Seconds between two counts at least, and how many times as long as a count took.
 FRESH = 1.0
-_SHARE = 50
+_SHARE = 100
+#: Deliveries that all processes together might accept in a second: the mark is not reached sooner than by these.
+_FASTEST = 20_000
 #: Seconds after which a client that was turned away should ask again.
 RETRY_SECONDS = 10
 
@@ -48,10 +50,11 @@ class Backlog:
 
     def _count(self, most: int) -> None:
         began = time.monotonic()
-        waiting = select(Delivery.id).where(Delivery.finished_at.is_(None)).limit(most).subquery()
+        # Not the ids: an index alone answers, three times as fast.
+        waiting = select(literal(1)).where(Delivery.finished_at.is_(None)).limit(most).subquery()
         self._open = db.session.scalar(select(func.count()).select_from(waiting)) or 0
         ended = time.monotonic()
-        self._next = ended + max(FRESH, _SHARE * (ended - began))
+        self._next = ended + max(FRESH, _SHARE * (ended - began), (most - self._open) / _FASTEST)
 
 
 def configure(app: Flask, most: int | None) -> None:

@@ -11,7 +11,7 @@ import uuid6
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from api.core import backlog, clock, drafts, frequency, notifications, outbox, policy, receipts, recipients
+from api.core import backlog, clock, drafts, frequency, notifications, policy, receipts, recipients, steering
 from api.core.claim import Content
 from api.core.db import Base, Instant, db, transact, word
 from api.core.drafts import Draft
@@ -147,7 +147,7 @@ def cancel(batch_id: UUID, *, key: ApiKey) -> Standing:
         still_open = select(Delivery.id).where(theirs, Delivery.finished_at.is_(None)).limit(1)
         if session.execute(still_open).first() is None:
             raise Conflict("Every delivery of this batch is finished.")
-        outbox.withdraw(session, theirs)
+        steering.withdraw(session, theirs)
 
     transact(work)
     return get(batch_id, key=key)

@@ -125,15 +125,15 @@ def _frozen(row: Sequence[Any], files: tuple[claim.Attachment, ...]) -> claim.Co
         instant_of(created_at),
         claim.Address(email, name),
         _addresses(headers["to"]),
-        _addresses(headers["cc"]),
-        _addresses(headers["reply_to"]),
+        _addresses(headers["cc"]) if headers["cc"] else (),
+        _addresses(headers["reply_to"]) if headers["reply_to"] else (),
         subject or "",
         text,
         html,
-        tuple([(name, value) for name, value in headers["extra"]]),
+        tuple([(name, value) for name, value in headers["extra"]]) if headers["extra"] else (),
         files,
     )
 
 
 def _addresses(pairs: list[list[str]]) -> tuple[claim.Address, ...]:
-    return tuple([claim.Address(email, name) for email, name in pairs]) if pairs else ()
+    return tuple([claim.Address(email, name) for email, name in pairs])

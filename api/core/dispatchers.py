@@ -1,13 +1,15 @@
 """The dispatchers that are alive, by heartbeat; what the dead ones held falls due again."""
 
+import hashlib
 import os
 import socket
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from uuid import UUID
 
 import uuid6
+from flask import current_app
 from sqlalchemy import and_, delete, insert, select, true, update
 from sqlalchemy.orm import Session
 
@@ -31,10 +33,15 @@ class Drive(StrEnum):
 
 
 def host() -> str:
-    """Return a name for where process ids mean something: this machine and its pid namespace."""
+    """Return a name for where process ids mean something and journals are found: machine, pid namespace, folder.
+
+    Who keeps journals elsewhere is a stranger even on this machine: to find none would say that nothing was begun.
+    """
     namespace = Path("/proc/self/ns/pid")
     inode = namespace.stat().st_ino if namespace.exists() else 0
-    return f"{socket.gethostname()}:{inode}"
+    journals: Path = current_app.extensions["postroom.dispatch"].journals
+    folder = hashlib.sha256(os.fsencode(journals.resolve())).hexdigest()[:12]
+    return f"{socket.gethostname()}:{inode}:{folder}"
 
 
 def register(session: Session, *, drive: Drive = Drive.THREAD) -> UUID:
@@ -104,6 +111,11 @@ def _announce(session: Session, id_: UUID, drive: Drive) -> None:
     now = clock.utcnow()
     values = {"id": id_, "host": host(), "pid": os.getpid(), "drive": drive, "started_at": now, "seen_at": now}
     session.execute(insert(Dispatcher).values(values))
+
+
+def is_alive(one: Dispatcher, now: datetime) -> bool:
+    """Tell whether a dispatcher has given a sign of life lately."""
+    return now - DEAD_AFTER <= one.seen_at <= now + DEAD_AFTER
 
 
 def runs(pid: int) -> bool:

@@ -16,6 +16,7 @@ from uuid import UUID, SafeUUID
 from sqlalchemy import (
     ClauseElement,
     ColumnElement,
+    ColumnExpressionArgument,
     Connection,
     Select,
     Text,
@@ -31,7 +32,9 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NullType
 
-_set = object.__setattr__
+_new, _set = object.__new__, object.__setattr__
+#: An attribute of an enumeration takes long to find.
+_UNKNOWN = SafeUUID.unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,7 @@ def listed(ids: Iterable[UUID]) -> str:
     return '["' + '","'.join([one.hex for one in ids]) + '"]'
 
 
-def raw(column: ColumnElement[Any]) -> ColumnElement[Any]:
+def raw(column: ColumnExpressionArgument[Any]) -> ColumnElement[Any]:
     """Return a column whose values are left as the driver has them."""
     return type_coerce(column, NullType())
 
@@ -118,12 +121,13 @@ def codec(dialect: str) -> Codec:
 
 def uuid_of(value: Any) -> UUID:
     """Return an id that a driver has given."""
-    if isinstance(value, UUID):
-        return value
+    if not isinstance(value, str):
+        found: UUID = value
+        return found
     # What UUID() does for 32 digits, without its questions: they would take three times as long, for every row.
-    made = object.__new__(UUID)
+    made = _new(UUID)
     _set(made, "int", int(value, 16))
-    _set(made, "is_safe", SafeUUID.unknown)
+    _set(made, "is_safe", _UNKNOWN)
     return made
 
 

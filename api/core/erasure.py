@@ -6,15 +6,14 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Text, cast, delete, exists, func, or_, select, true, update
 from sqlalchemy.orm import Session
 
-from api.core import addresses, contents, outbox, receipts, transports
+from api.core import addresses, contents, receipts, steering, transports
 from api.core.db import transact
 from api.core.errors import NotFound
 from api.core.models import Attempt, Capture, Delivery, Notification
 from api.core.receipts import Receipt
+from api.core.steering import ERASED
 from schemas.vocabulary import Mode
 
-#: Stands where an erased address stood; not an address, so that nothing can be sent to it.
-ERASED = "[erased]"
 #: Contents that one purge deletes at most: it holds up all other writers.
 PURGED_AT_ONCE = 500
 
@@ -25,8 +24,8 @@ def erase(session: Session, *, mode: Mode, mailbox: str, user_id: UUID | None = 
     A message to others as well is still sent to them; its content goes when the last of them is finished.
     """
     to_them = (Delivery.recipient_key == mailbox) & (Delivery.transport == transports.of(mode))
-    outbox.withdraw(session, to_them)
     theirs = select(Delivery.notification_id).where(to_them)
+    # This comes first, as it locks: whoever tries one of them again has done so by now, or will find it marked.
     session.execute(
         update(Notification)
         .where(
@@ -39,12 +38,9 @@ def erase(session: Session, *, mode: Mode, mailbox: str, user_id: UUID | None = 
     receipts.erase(session, or_(*told))
     _forget_replies(session, to_them)
     session.execute(delete(Capture).where(Capture.mode == mode, _received_by(mailbox)))
-    session.execute(
-        update(Delivery)
-        .where(to_them)
-        .values(recipient=ERASED, recipient_key=ERASED)
-        .execution_options(synchronize_session=False)
-    )
+    # What was accepted for them since is not marked, and is none of what was to be erased.
+    is_marked = exists().where(Notification.id == Delivery.notification_id, Notification.purge.is_(true()))
+    steering.erase(session, to_them & is_marked)
     purge(session)
 
 
@@ -61,7 +57,7 @@ def purge(session: Session) -> None:
     """Delete contents that are marked to go and that no open delivery needs, up to `PURGED_AT_ONCE`."""
     is_open = exists().where(Delivery.notification_id == Notification.id, Delivery.finished_at.is_(None))
     marked = select(Notification.id).where(Notification.purge.is_(true()), ~is_open)
-    ready = session.scalars(marked.limit(PURGED_AT_ONCE)).all()
+    ready = session.scalars(marked.limit(PURGED_AT_ONCE).with_for_update(skip_locked=True)).all()
     if not ready:
         return
     # What was being sent to them while they were erased may have brought a reply that names them.

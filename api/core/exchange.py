@@ -1,9 +1,9 @@
 """What a dispatcher exchanges with the table in one go: results and claims it gives back, for new claims."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy.orm import Session
 
@@ -19,6 +19,8 @@ class Wanted:
     transport: str
     limit: int
     lease: timedelta
+    #: What the claims are fenced by; known before they are taken.
+    token: UUID = field(default_factory=uuid4)
 
 
 def exchange(
@@ -40,6 +42,11 @@ def exchange(
     if wanted is None:
         return late, []
     claims = outbox.claim(
-        session, holder=wanted.holder, transport=wanted.transport, limit=wanted.limit, lease=wanted.lease
+        session,
+        holder=wanted.holder,
+        transport=wanted.transport,
+        limit=wanted.limit,
+        lease=wanted.lease,
+        token=wanted.token,
     )
     return late, claims

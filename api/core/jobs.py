@@ -15,7 +15,7 @@ from sqlalchemy import String, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from api.core import clock, erasure, ledger, outbox, policy, receipts, transports
+from api.core import clock, erasure, figures, ledger, outbox, policy, receipts, transports
 from api.core.db import Base, Instant, db, transact
 from api.core.retention import Retention
 
@@ -81,6 +81,7 @@ def _retain() -> None:
 JOBS = (
     Job("expire", timedelta(seconds=5), _expire),
     Job("erase", timedelta(seconds=5), _erase),
+    Job("count", timedelta(seconds=15), figures.count),
     Job("unstick", timedelta(minutes=1), _unstick),
     Job("receipts", timedelta(minutes=1), _forget_receipts),
     Job("quotas", timedelta(minutes=1), _forget_quotas),

@@ -56,21 +56,21 @@ class Journal:
 
     def write(self, settled: Settlement | None, begun: Hold | None) -> None:
         """Note that one attempt is over and that another enters DATA. Raises Unavailable if it cannot be written."""
-        lines = b""
+        # Out of the lock: what others wait for is short.
+        lines = end = b"" if settled is None else _settled(settled)
+        if begun is not None:
+            start = f'{{"begun": ["{begun.delivery_id.hex}", "{begun.token.hex}"]}}\n'.encode()
+            lines = end + start
         with self._lock:
             if settled is not None:
-                lines = _settled(settled)
-                self._note(settled.hold.delivery_id.int, lines)
-            if begun is not None:
-                line = f'{{"begun": ["{begun.delivery_id.hex}", "{begun.token.hex}"]}}\n'.encode()
-                lines += line
+                self._note(settled.hold.delivery_id.int, end)
             try:
                 _append(self._file, lines)
             except OSError as error:
                 raise Unavailable("The dispatcher's journal cannot be written.") from error
             self._size += len(lines)
             if begun is not None:
-                self._begun[begun.delivery_id.int] = line
+                self._begun[begun.delivery_id.int] = start
 
     def forget(self, deliveries: Iterable[UUID]) -> None:
         """Leave out of the next file what the table knows now."""
@@ -126,15 +126,26 @@ def left_behind(path: Path) -> Iterator[Replay | None]:
         yield None
         return
     try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _is_abandoned(file, path):
             yield None
             return
         yield read(path)
         path.unlink(missing_ok=True)
     finally:
         os.close(file)
+
+
+def _is_abandoned(file: int, path: Path) -> bool:
+    """Tell whether nobody writes to a journal, and lock it then.
+
+    Between the opening and the locking its owner may have put a new file in this one's place, and so let go of it: who
+    does that is alive.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return path.stat().st_ino == os.fstat(file).st_ino
+    except OSError:  # locked, or gone: used up by somebody else a moment ago
+        return False
 
 
 def _open(path: Path) -> int:

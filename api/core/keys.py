@@ -17,7 +17,7 @@ from uuid import UUID
 import uuid6
 from flask import current_app
 from sqlalchemy import ColumnElement, select, true
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
@@ -34,6 +34,10 @@ FORM = re.compile(r"pr_(?P<kind>live|test|pub)_(?P<random>[0-9A-Za-z]{30})(?P<ch
 ORIGINS_SECONDS = 1.0
 _BROWSER = "pub"
 _ORIGINS = "postroom.browser_origins"
+
+#: Seconds for which a key that was found good is taken to be so still; and keys remembered at most.
+KEPT_SECONDS = 0.5
+MOST_KEPT = 1000
 
 
 def create(*, name: str, scopes: Collection[Scope], mode: Mode = Mode.LIVE) -> tuple[ApiKey, str]:
@@ -65,8 +69,35 @@ def operator() -> ApiKey:
 
 
 def authenticate(secret: str) -> ApiKey | None:
-    """Return the key of this secret, or None; every bad secret costs the same work."""
+    """Return the key of this secret, or None; every bad secret costs the same work.
+
+    A good one is remembered for `KEPT_SECONDS`, so that a key revoked by another process is of no use within that.
+    """
     digest = _digest(secret)
+    kept = _kept().get(digest)
+    if kept is not None and time.monotonic() - kept[1] < KEPT_SECONDS:
+        return kept[0]
+    asked_at = time.monotonic()
+    key = _look_up(secret, digest)
+    if key is not None:
+        _keep(digest, key, asked_at)
+    return key
+
+
+def _kept() -> dict[str, tuple[ApiKey, float]]:
+    """Return the keys that were good a moment ago, by digest, each with the time when it was asked for."""
+    kept: dict[str, tuple[ApiKey, float]] = current_app.extensions.setdefault("postroom.keys", {})
+    return kept
+
+
+def _keep(digest: str, key: ApiKey, asked_at: float) -> None:
+    kept = _kept()
+    if len(kept) >= MOST_KEPT:
+        kept.clear()
+    kept[digest] = key, asked_at
+
+
+def _look_up(secret: str, digest: str) -> ApiKey | None:
     key = db.session.scalar(select(ApiKey).where(ApiKey.digest == digest))
     # Gives the connection back: the body comes next, and a slow client may take its time over that.
     db.session.commit()
@@ -115,6 +146,7 @@ def revoke(key_id: UUID, *, key: ApiKey | None = None) -> None:
         found.revoked_at = found.revoked_at or clock.utcnow()
 
     transact(work)
+    _kept().clear()
     current_app.extensions.pop(_ORIGINS, None)
 
 
@@ -122,8 +154,10 @@ def _stored(secret: str, **columns: Any) -> ApiKey:
     """Store a key, or return the one of this secret that is stored."""
     digest = _digest(secret)
 
+    known_by_digest = select(ApiKey).where(ApiKey.digest == digest)
+
     def work(session: Session) -> ApiKey:
-        known = session.scalar(select(ApiKey).where(ApiKey.digest == digest))
+        known = session.scalar(known_by_digest)
         if known is not None:
             return known
         key = ApiKey(
@@ -132,7 +166,10 @@ def _stored(secret: str, **columns: Any) -> ApiKey:
         session.add(key)
         return key
 
-    key = transact(work)
+    try:
+        key = transact(work)
+    except IntegrityError:  # another process has stored it in between
+        key = db.session.scalars(known_by_digest).one()
     current_app.extensions.pop(_ORIGINS, None)
     return key
 

@@ -39,7 +39,7 @@ class _Lease:
 
     def told(self, now: float) -> Verdict:
         """Return how the rate stands, as far as this process can know."""
-        over = now - self.at
+        over = max(0.0, now - self.at)
         verdict = self.verdict
         return Verdict(
             verdict.allowed,

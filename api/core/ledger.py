@@ -44,7 +44,7 @@ def read(session: Session, names: Sequence[str]) -> dict[str, Log]:
         if session.get_bind().dialect.name == "postgresql":
             # A row must be there to be locked. Always in the same order: nobody waits for who waits for him.
             rows = [{"subject": name, "log": b"", "ends_at": clock.utcnow()} for name in chunk]
-            session.execute(postgresql.insert(Quota).on_conflict_do_nothing(), rows)
+            session.execute(postgresql.insert(_TABLE).on_conflict_do_nothing(), rows)
         found = select(Quota.subject, Quota.log).where(Quota.subject.in_(chunk)).order_by(Quota.subject)
         known |= {row.subject: _unpacked(row.log) for row in session.execute(found.with_for_update())}
     return known

@@ -1,30 +1,30 @@
 """The schema's version: brought up to date by whoever starts first, and refused where it does not fit this code."""
 
 import contextlib
+import io
 import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from flask import Flask, current_app
-from flask_migrate import Migrate
 from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError
 
-from api.core import models
-from api.core.db import Turn, db
+from api.core import models, postgresql
+from api.core.db import db
 from api.core.errors import Unavailable
+from api.core.road import Turn
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 #: Seconds that a process waits for another one that is changing the same database.
 PATIENCE_SECONDS = 60.0
-#: Any number will do, as long as nobody else on the server locks by it.
-_ADVISORY_LOCK = 0x706F7374
+_VERSION = "alembic_version"
 
 
 class SchemaError(Exception):
@@ -55,7 +55,8 @@ class State:
 
 def configure(app: Flask, folder: Path) -> None:
     """Tell Alembic, and the `flask db` commands, which app and which folder of revisions it works on."""
-    Migrate(app, db, directory=str(folder))
+    app.extensions["postroom.migrations"] = folder
+    app.extensions["migrate"] = _Later(app, folder)
 
 
 def upgrade() -> None:
@@ -64,21 +65,57 @@ def upgrade() -> None:
     Waits for another process that is doing the same. Raises SchemaError, and then nothing was changed.
     """
     _prepare_folder(db.engine)
+    if _is_current():
+        return
+    from alembic import command  # noqa: PLC0415 -- a start that has nothing to upgrade does without
+
     deadline = time.monotonic() + PATIENCE_SECONDS
     while _needs_upgrade():
         turn: Turn = current_app.extensions["postroom.turn"]
         try:
             with turn.taken(), _refusing(), transaction() as connection:
-                config = _config()
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+                command.upgrade(_config(connection), "head")
         except Unavailable as error:
             if time.monotonic() > deadline:
                 raise SchemaError(f"The database {name()} cannot be upgraded: {error.detail}") from None
 
 
+def downgrade(revision: str) -> None:
+    """Take the app's database back to an older schema, `base` for none. Raises SchemaError, and nothing is changed."""
+    from alembic import command  # noqa: PLC0415 -- as above
+    from alembic.util import CommandError  # noqa: PLC0415
+
+    turn: Turn = current_app.extensions["postroom.turn"]
+    try:
+        with turn.taken(), _refusing(), transaction() as connection:
+            command.downgrade(_config(connection), revision)
+    except Unavailable as error:
+        raise SchemaError(f"The database {name()} cannot be downgraded: {error.detail}") from None
+    except CommandError as error:
+        raise SchemaError(f"The database {name()} cannot be taken back to {revision}: {error}.") from None
+
+
+def check() -> None:
+    """Raise SchemaError unless the app's database has the newest schema and just the tables that belong to it."""
+    from alembic import command  # noqa: PLC0415 -- as above
+    from alembic.util import CommandError  # noqa: PLC0415
+
+    if _needs_upgrade():
+        raise SchemaError(f"The database {name()} is not at the newest schema: run `postroom db upgrade`.")
+    try:
+        with _refusing(), db.engine.connect() as connection:
+            config = _config(connection)
+            config.stdout = io.StringIO()
+            command.check(config)
+    except CommandError as error:
+        raise SchemaError(f"The tables of {name()} are not those of its schema: {error}.") from None
+
+
 def state() -> State:
     """Return how the app's database stands. Raises SchemaError where that cannot be told."""
+    from alembic.runtime.migration import MigrationContext  # noqa: PLC0415 -- as above
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
     script = ScriptDirectory.from_config(_config())
     head = script.get_current_head() or ""
     with _refusing(), db.engine.connect() as connection:
@@ -109,7 +146,7 @@ def transaction() -> Iterator[Connection]:
         try:
             with writing.begin():
                 if not sqlite:
-                    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+                    postgresql.take_schema_lock(connection, seconds=PATIENCE_SECONDS)
                 yield writing
         finally:
             # Its pragmas must not come back from the pool.
@@ -138,15 +175,41 @@ def _needs_upgrade() -> bool:
 
 
 def _is_taken(connection: Connection) -> bool:
-    tables = set(inspect(connection).get_table_names()) - {"alembic_version"}
+    tables = set(inspect(connection).get_table_names()) - {_VERSION}
     # A server's database may be shared; a file is one program's own.
     return bool(tables if connection.dialect.name == "sqlite" else tables & set(models.ApiKey.metadata.tables))
 
 
-def _config() -> Config:
-    migrate: Migrate = current_app.extensions["migrate"].migrate
-    config: Config = migrate.get_config()
+def _is_current() -> bool:
+    """Tell whether the database says that it has the newest schema, by the revisions' file names alone."""
+    files = [path.stem for path in (current_app.extensions["postroom.migrations"] / "versions").glob("*.py")]
+    with _refusing(), db.engine.connect() as connection:
+        if not files or not connection.dialect.has_table(connection, _VERSION):
+            return False
+        found = connection.exec_driver_sql(f"SELECT version_num FROM {_VERSION}").scalars().all()  # noqa: S608
+    return list(found) == [max(files).partition("_")[0]]
+
+
+def _config(connection: Connection | None = None) -> "Config":
+    """Return Alembic's configuration, for work on this connection."""
+    config: Config = current_app.extensions["migrate"].migrate.get_config()
+    if connection is not None:
+        config.attributes["connection"] = connection
     return config
+
+
+class _Later:
+    """Stands in Flask-Migrate's place until somebody asks for it: importing Alembic takes a good part of a start."""
+
+    def __init__(self, app: Flask, folder: Path) -> None:
+        self._app = app
+        self._folder = folder
+
+    def __getattr__(self, name: str) -> Any:
+        from flask_migrate import Migrate  # noqa: PLC0415 -- see above
+
+        Migrate(self._app, db, directory=str(self._folder))  # takes this one's place
+        return getattr(self._app.extensions["migrate"], name)
 
 
 def _pragmas(connection: Connection, **values: str | int) -> None:

@@ -1,62 +1,88 @@
 """Notifications: accept, find and follow messages."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import uuid6
 from flask import current_app
-from sqlalchemy import Select, insert, select
+from sqlalchemy import Select, Table, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, selectinload
 
-from api.core import addresses, attachments, backlog, contents, drafts, frequency, receipts, recipients, transports
+from api.core import (
+    addresses,
+    attachments,
+    backlog,
+    contents,
+    drafts,
+    frequency,
+    quotas,
+    receipts,
+    recipients,
+    rows,
+    transports,
+)
 from api.core.attachments import Attachment
-from api.core.db import db, transact
+from api.core.db import add, db, transact
 from api.core.drafts import Draft
-from api.core.errors import NotFound
+from api.core.errors import Conflict, NotFound
 from api.core.models import ApiKey, Content, Delivery, Notification, Tag
 from api.core.receipts import Ticket
+from api.core.rows import Rows
 from schemas.vocabulary import DeliveryStatus, Mode
+
+_NOTIFICATIONS, _CONTENTS, _DELIVERIES, _ATTACHMENTS, _TAGS = (
+    cast(Table, model.__table__) for model in (Notification, Content, Delivery, Attachment, Tag)
+)
 
 
 def accept(*, key: ApiKey, ticket: Ticket | None = None, **message: Any) -> Notification:
+    """Accept a message for delivery like `post`, and return it as it is stored by then."""
+    return get(post(key=key, ticket=ticket, **message).id, key=key)
+
+
+def post(*, key: ApiKey, ticket: Ticket | None = None, **message: Any) -> Draft:
     """Accept a message for delivery: check, render and freeze it, store it on disk, and wake the dispatcher.
 
     Takes what `drafts.make` takes, with users as recipients too, and raises what that and `recipients.resolve` raise,
-    TwinRunning if the ticket was used meanwhile, TooMany, QueueFull and Unavailable; then nothing is stored.
+    TwinRunning if the ticket was used meanwhile, TooMany, QueueFull and Unavailable; then nothing is stored. A ticket
+    is answered with the draft that is returned.
     """
     backlog.current().check()
     resolved = recipients.resolve(message, recipients.find([message], mode=key.mode))
     draft = drafts.make(mode=key.mode, **resolved)
-
-    with frequency.counted(key, [draft], frequency.within({"": resolved})) as count:
-
-        def work(session: Session) -> None:
-            receipts.reserve(session, ticket)
-            count(session)
-            store(session, [draft], mode=key.mode)
-            receipts.fill(session, ticket, lambda: read(session, [draft.id])[0], subject=draft.id)
-
-        transact(work)
+    new = [*receipts.rows(ticket, draft, subject=draft.id), *rows_of([draft], mode=key.mode)]
+    try:
+        with frequency.counted(key, [draft], frequency.within({"": resolved})) as count, receipts.claimed(ticket):
+            _add(new, count)
+    except IntegrityError:
+        # A user whom it names was erased a moment ago: now that is told as if they had never been there.
+        recipients.resolve(message, recipients.find([message], mode=key.mode))
+        raise Conflict from None
+    backlog.current().add(len(draft.recipients))
     nudge()
-    return get(draft.id, key=key)
+    return draft
+
+
+def _add(new: Rows, count: Callable[[Session], None]) -> None:
+    """Store rows, and count their recipients where that is done: in this process, or in the same transaction."""
+    if isinstance(quotas.current(), quotas.Memory):
+        count(db.session())
+        add(new)
+        return
+
+    def work(session: Session) -> None:
+        count(session)
+        rows.insert(session.connection(), new)
+
+    transact(work)
 
 
 def store(session: Session, accepted: Sequence[Draft], *, mode: Mode, batch_id: UUID | None = None) -> None:
     """Add the rows of drafts, one statement for each table: notifications, contents, a delivery per recipient."""
-    if not accepted:
-        return
-    session.execute(insert(Notification), [_notification(draft, mode, batch_id) for draft in accepted])
-    session.execute(insert(Content), [contents.row(draft.id, draft.content) for draft in accepted])
-    deliveries = [row for draft in accepted for row in _deliveries(draft, mode)]
-    session.execute(insert(Delivery), deliveries)
-    backlog.current().add(len(deliveries))
-    files = [row for draft in accepted for row in attachments.rows(draft.id, draft.content.attachments)]
-    if files:
-        session.execute(insert(Attachment), files)
-    tags = [{"notification_id": draft.id, "tag": tag} for draft in accepted for tag in draft.tags]
-    if tags:
-        session.execute(insert(Tag), tags)
+    rows.insert(session.connection(), rows_of(accepted, mode=mode, batch_id=batch_id))
+    backlog.current().add(sum(len(draft.recipients) for draft in accepted))
 
 
 def read(session: Session, ids: Sequence[UUID]) -> list[Notification]:
@@ -86,6 +112,17 @@ def whole() -> Select[Notification]:
     return select(Notification).options(selectinload(Notification.deliveries).selectinload(Delivery.history))
 
 
+def rows_of(accepted: Sequence[Draft], *, mode: Mode, batch_id: UUID | None = None) -> Rows:
+    """Return the rows of drafts."""
+    return [
+        (_NOTIFICATIONS, [_notification(draft, mode, batch_id) for draft in accepted]),
+        (_CONTENTS, [contents.row(draft.id, draft.content) for draft in accepted]),
+        (_DELIVERIES, [row for draft in accepted for row in _deliveries(draft, mode)]),
+        (_ATTACHMENTS, [row for draft in accepted for row in attachments.rows(draft.id, draft.content.attachments)]),
+        (_TAGS, [{"notification_id": draft.id, "tag": tag} for draft in accepted for tag in draft.tags]),
+    ]
+
+
 def _notification(draft: Draft, mode: Mode, batch_id: UUID | None) -> dict[str, Any]:
     return {
         "id": draft.id,
@@ -99,7 +136,7 @@ def _notification(draft: Draft, mode: Mode, batch_id: UUID | None) -> dict[str, 
         "subject": draft.content.subject,
         "message_id": draft.content.message_id,
         "tags": list(draft.tags),
-        "metadata_": dict(draft.metadata),
+        "metadata": dict(draft.metadata),
         "user_id": draft.user_id,
         "purge": False,
     }

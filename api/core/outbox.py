@@ -15,11 +15,11 @@ attempt counts at the claim, and the claim's token fences every later write. The
 
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any, cast
 from uuid import UUID, uuid4
 
 from sqlalchemy import (
-    ColumnElement,
     CursorResult,
     Integer,
     Table,
@@ -110,14 +110,16 @@ def next_due(session: Session, *, transports: Collection[str], holder: UUID) -> 
     return due
 
 
-def claim(session: Session, *, holder: UUID, transport: str, limit: int, lease: timedelta) -> list[Claim]:
-    """Take up to `limit` due deliveries for `holder` until the lease ends, oldest first, as values.
+def claim(
+    session: Session, *, holder: UUID, transport: str, limit: int, lease: timedelta, token: UUID | None = None
+) -> list[Claim]:
+    """Take up to `limit` due deliveries for `holder` until the lease ends, oldest first, as values; under one token.
 
     What has expired, was withdrawn or has lost too many holders is finished here and not returned. What has
     attachments waits while those that `holder` has already take up the memory for them.
     """
     now = clock.utcnow()
-    token = uuid4()
+    token = uuid4() if token is None else token
     connection = session.connection()
     form = codec(connection.dialect.name)
     values = {
@@ -135,13 +137,11 @@ def claim(session: Session, *, holder: UUID, transport: str, limit: int, lease: 
     frozen = contents.load_claimed(session, holder=holder, token=token) if held else {}
     if len(held) > len(frozen):
         held = _release_heavy(session, held, frozen, now=now)
-    claims = [
-        Claim(uuid_of(id_), token, attempts, transport, uuid_of(notification_id), recipient, frozen[notification_id])
-        for id_, notification_id, recipient, attempts, _ in held
-    ]
     # RETURNING promises no order; ids are time-ordered.
-    claims.sort(key=lambda one: one.delivery_id.int)
-    return claims
+    return [
+        Claim(uuid_of(id_), token, attempts, transport, uuid_of(notification_id), recipient, frozen[notification_id])
+        for id_, notification_id, recipient, attempts, _ in sorted(held, key=itemgetter(0))
+    ]
 
 
 def confirm(session: Session, claim: Hold, *, lease: timedelta) -> bool:
@@ -164,15 +164,10 @@ def release(session: Session, claims: Iterable[Hold]) -> None:
         _touched(session, _held(held).values(**_UNCLAIMED, due_at=clock.utcnow()))
 
 
-def withdraw(session: Session, where: ColumnElement[bool]) -> int:
-    """Cancel the matching deliveries that wait, mark those being sent; return how many were cancelled."""
-    now = clock.utcnow()
-    waiting = Delivery.status.in_([DeliveryStatus.QUEUED, DeliveryStatus.DEFERRED])
-    cancelled = _rows(
-        session, update(Delivery).where(where, waiting).values(status=DeliveryStatus.CANCELLED, finished_at=now)
-    )
-    _rows(session, update(Delivery).where(where, Delivery.finished_at.is_(None)).values(withdrawn=True))
-    return cancelled
+def revoke(session: Session, *, holder: UUID, token: UUID) -> int:
+    """Give back what a claim took whose commit was never answered: nobody knows of it; return how many those are."""
+    mine = and_(Delivery.finished_at.is_(None), Delivery.holder == holder, Delivery.token == token)
+    return _rows(session, update(Delivery).where(mine).values(**_UNCLAIMED, due_at=clock.utcnow()))
 
 
 def suspect(session: Session, holder: UUID) -> None:

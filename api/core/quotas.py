@@ -77,13 +77,15 @@ class Memory(Store):
         """Count one, if it fits."""
         now = moment()
         with self._lock:
-            return rates.count(self._log(policy, subject, now), rate, 1, now)
+            self._make_room(policy, now, number=1)
+            return rates.count(self._log(policy, subject), rate, 1, now)
 
     def charge(self, session: Session, policy: str, wanted: Mapping[str, int], rate: Rate) -> Charge:
         """Count so many of each subject if all of them fit, else nothing."""
         now = moment()
         with self._lock:
-            logs = {subject: self._log(policy, subject, now) for subject in wanted}
+            self._make_room(policy, now, number=len(wanted))
+            logs = {subject: self._log(policy, subject) for subject in wanted}
             refused = count_all(logs, wanted, rate, now)
         return Charge(refused) if refused else Charge({}, partial(self._undo, logs, dict(wanted), now + rate.window))
 
@@ -92,18 +94,19 @@ class Memory(Store):
             for subject, log in logs.items():
                 rates.take_back(log, counted[subject], until)
 
-    def _log(self, policy: str, subject: str, now: float) -> Log:
+    def _log(self, policy: str, subject: str) -> Log:
         logs = self._logs.setdefault(policy, {})
         known_as = digest(policy, subject)
         log = logs.pop(known_as, None)
-        if log is None:
-            log = array("d")
-            # In turns, so that no request pays for many: what is at the front ends first.
-            for old in list(islice(logs, 2)):
-                if len(logs) >= MOST_SUBJECTS or not logs[old] or logs[old][-2] <= now:
-                    del logs[old]
-        logs[known_as] = log
+        logs[known_as] = log = array("d") if log is None else log
         return log
+
+    def _make_room(self, policy: str, now: float, *, number: int) -> None:
+        """Forget a few subjects more than may come, if they count no more or there is no room: first those in front."""
+        logs = self._logs.get(policy, {})
+        for old in list(islice(logs, number + 1)):
+            if len(logs) + number > MOST_SUBJECTS or not logs[old] or logs[old][-2] <= now:
+                del logs[old]
 
 
 def count_all(logs: Mapping[str, Log], wanted: Mapping[str, int], rate: Rate, now: float) -> dict[str, Verdict]:

@@ -14,6 +14,8 @@ WINDOWS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 MOST = 1_000_000_000
 #: A larger quota than this is counted in so many parts of its window, each as if all came at its end.
 GRAINS = 256
+#: Seconds that do not count: times of this century are no exacter as floating-point numbers.
+_MOMENT = 1e-6
 _FORM = re.compile(r"([0-9]{1,10})/(second|minute|hour|day)")
 
 Log: TypeAlias = "array[float]"
@@ -52,7 +54,7 @@ def parse(text: str) -> Rate | None:
 
 def seconds(duration: float) -> int:
     """Return the whole seconds after which a duration is over, as headers tell them; 1 at least."""
-    return max(1, math.ceil(duration))
+    return max(1, math.ceil(duration - _MOMENT))
 
 
 def count(log: Log, rate: Rate, number: int, now: float, *, until: float | None = None) -> Verdict:
@@ -72,7 +74,7 @@ def forget(log: Log, rate: Rate, now: float) -> int:
         for index in range(0, len(log), 2):
             log[index] = min(log[index], now + rate.window)
     over = 0
-    while over < len(log) and log[over] <= now:
+    while over < len(log) and log[over] <= now + _MOMENT:
         over += 2
     del log[:over]
     return rate.quota - int(sum(log[1::2]))

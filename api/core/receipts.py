@@ -8,16 +8,29 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CursorResult, LargeBinary, String, and_, delete, insert, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    CursorResult,
+    LargeBinary,
+    String,
+    Table,
+    and_,
+    delete,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from api.core import clock
 from api.core.db import Base, Instant, JSONValue, db
 from api.core.errors import FieldError, Gone, Invalid, TwinRunning
+from api.core.rows import Rows
 
 #: Receipts deleted in one statement.
 PURGE_LIMIT = 1000
@@ -105,18 +118,29 @@ def reserve(session: Session, ticket: Ticket | None) -> None:
     """Take the name, before anything else is written. Raises TwinRunning if somebody else has it."""
     if ticket is None:
         return
-    values = {
-        "key_id": ticket.key_id,
-        "route": ticket.route,
-        "name": ticket.name,
-        "fingerprint": ticket.fingerprint,
-        "created_at": clock.utcnow(),
-        "status": 0,
-        "headers": {},
-    }
     try:
-        session.execute(insert(Receipt), [values])
+        session.execute(insert(Receipt), [{**_named(ticket), "status": 0, "headers": {}}])
     except IntegrityError:
+        raise TwinRunning from None
+
+
+def rows(ticket: Ticket | None, result: Any, *, subject: UUID) -> Rows:
+    """Return the row that takes the name and keeps the answer, where both are known before anything is written."""
+    if ticket is None:
+        return []
+    answer = ticket.answer = ticket.write(result)
+    stored = {"status": answer.status, "headers": dict(answer.headers), "body": answer.body, "subject_id": subject}
+    return [(cast(Table, Receipt.__table__), [{**_named(ticket), **stored}])]
+
+
+@contextlib.contextmanager
+def claimed(ticket: Ticket | None) -> Iterator[None]:
+    """Raise TwinRunning where the name that `rows` takes turns out to be somebody else's."""
+    try:
+        yield
+    except IntegrityError:
+        if ticket is None:
+            raise
         raise TwinRunning from None
 
 
@@ -165,6 +189,16 @@ def purge(session: Session, *, kept: timedelta, limit: int = PURGE_LIMIT) -> int
     gone = session.execute(delete(Receipt).where(tuple_(*names).in_(old)).execution_options(synchronize_session=False))
     assert isinstance(gone, CursorResult)  # noqa: S101 -- tells the type checker what a DELETE gives
     return gone.rowcount
+
+
+def _named(ticket: Ticket) -> dict[str, Any]:
+    return {
+        "key_id": ticket.key_id,
+        "route": ticket.route,
+        "name": ticket.name,
+        "fingerprint": ticket.fingerprint,
+        "created_at": clock.utcnow(),
+    }
 
 
 def _is(ticket: Ticket) -> ColumnElement[bool]:

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from api.core import clock, contents, policy
 from api.core.batches import Batch
 from api.core.db import transact
+from api.core.figures import first_id
 from api.core.models import Content, Delivery, Notification
 
 #: Notifications that one transaction looks at, and about how many bytes of files it deletes: it holds up all others.
@@ -52,7 +53,7 @@ def purge_contents(session: Session, *, before: datetime, after: UUID) -> UUID |
     Returns the last id that was looked at, None when there is nothing behind it.
     """
     query = select(Content.notification_id, Content.attached).order_by(Content.notification_id)
-    batch = _batch(session, query.where(Content.notification_id > after, Content.notification_id < _first_id(before)))
+    batch = _batch(session, query.where(Content.notification_id > after, Content.notification_id < first_id(before)))
     ended = _ended(session, [row.notification_id for row in batch], before)
     contents.purge(session, ended)
     session.execute(
@@ -67,7 +68,7 @@ def purge_contents(session: Session, *, before: datetime, after: UUID) -> UUID |
 def delete_metadata(session: Session, *, before: datetime, after: UUID) -> UUID | None:
     """Delete one batch of notifications that ended before a time, with all that belongs to them; as above."""
     query = select(Notification.id, Content.attached).outerjoin(Content).order_by(Notification.id)
-    batch = _batch(session, query.where(Notification.id > after, Notification.id < _first_id(before)))
+    batch = _batch(session, query.where(Notification.id > after, Notification.id < first_id(before)))
     ended = _ended(session, [row.id for row in batch], before)
     gone = delete(Notification).where(Notification.id.in_(ended)).returning(Notification.batch_id)
     parts = session.scalars(gone.execution_options(synchronize_session=False))
@@ -112,8 +113,3 @@ def _delete_empty(session: Session, batch_ids: Collection[UUID]) -> None:
     is_left = exists().where(Notification.batch_id == Batch.id)
     empty = delete(Batch).where(Batch.id.in_(batch_ids), ~is_left)
     session.execute(empty.execution_options(synchronize_session=False))
-
-
-def _first_id(moment: datetime) -> UUID:
-    """Return an id that all made before this time are below (RFC 9562 §5.7: milliseconds in the first 48 bits)."""
-    return UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)

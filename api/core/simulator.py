@@ -26,7 +26,7 @@ from schemas.vocabulary import Mode, Outcome, Phase
 DOMAIN = "simulator.example"
 #: Seconds that a slow mailbox takes for its answer.
 SLOW_SECONDS = 3
-#: Quick, because a client's test waits for it; what nobody gives an `expires_at` is given up after some attempts.
+#: Quick, because a client's test waits for it; `expired` is given up after some attempts.
 SCHEDULE = Schedule(first=timedelta(seconds=1), longest=timedelta(hours=1), give_up=timedelta(seconds=20))
 
 _TAKEN = Reply(250, "2.0.0", "Ok: queued as SIMULATED")
@@ -42,6 +42,7 @@ def _sent(seconds: int = 0) -> Result:
     return Result(Outcome.SENT, Blame.NOBODY, Phase.DOT, _TAKEN, seconds * 1000)
 
 
+_EXPIRING = "expired"
 _CUT = Result(
     Outcome.UNKNOWN, Blame.MESSAGE, Phase.DOT, Reply(None, None, "the relay closed the connection without an answer"), 0
 )
@@ -50,7 +51,7 @@ _CUT = Result(
 _SCRIPTS = {
     "delivered": (_sent(),),
     "deferred": (_refused(450, "4.7.1", "Greylisted, please try again later"), _sent()),
-    "expired": (_refused(450, "4.2.1", "The mailbox is temporarily disabled, please try again later"),),
+    _EXPIRING: (_refused(450, "4.2.1", "The mailbox is temporarily disabled, please try again later"),),
     "failed": (_refused(550, "5.1.1", "No such user here"),),
     "full": (_refused(552, "5.2.2", "The mailbox is over its quota"),),
     "blocked": (_refused(550, "5.7.1", "The recipient does not accept mail from this sender"),),
@@ -88,9 +89,9 @@ def complaint(email: str, *, mode: Mode) -> tuple[str, str] | None:
 
 
 def give_up(recipients: Iterable[str], *, mode: Mode, otherwise: timedelta) -> timedelta:
-    """Return the age at which mail expires: with a simulated recipient soon, so that a test sees it."""
-    simulated = mode is Mode.TEST and any(_mailbox(one) is not None for one in recipients)
-    return min(SCHEDULE.give_up, otherwise) if simulated else otherwise
+    """Return the age at which mail expires: where that is what a test waits for, soon."""
+    awaited = mode is Mode.TEST and any(_mailbox(one) == _EXPIRING for one in recipients)
+    return min(SCHEDULE.give_up, otherwise) if awaited else otherwise
 
 
 def _mailbox(email: str) -> str | None:

@@ -1,6 +1,6 @@
 """Steering: the caller's part of the outbox's state machine.
 
-    queued, deferred ──cancel──▶ cancelled        failed, expired ──retry──▶ queued, due now
+    queued, deferred ──cancel, withdraw, erase──▶ cancelled        failed, expired ──retry──▶ queued, due now
     queued, never tried ──reschedule──▶ queued, due then
 
 Each verb is decided by one statement, by the rows as it finds them: a claim that was faster has won, and the verb's
@@ -10,18 +10,20 @@ answer says so. Runs inside `db.transact`.
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Update, and_, exists, func, not_, or_, select, update
+from sqlalchemy import ColumnElement, Update, and_, case, exists, func, not_, or_, select, true, update
 from sqlalchemy.orm import Session, aliased
 
 from api.core import clock
-from api.core.erasure import ERASED
 from api.core.models import Content, Delivery
 from schemas.vocabulary import DeliveryStatus
 
+#: Stands where an erased address stood; not an address, so that nothing can be sent to it.
+ERASED = "[erased]"
 #: Finished without having been tried.
 _UNTRIED = (DeliveryStatus.CANCELLED, DeliveryStatus.SUPPRESSED)
 
 _Other = aliased(Delivery)
+_IS_WAITING = Delivery.status.in_([DeliveryStatus.QUEUED, DeliveryStatus.DEFERRED])
 
 
 def cancel(session: Session, notification_id: UUID) -> bool:
@@ -34,17 +36,46 @@ def cancel(session: Session, notification_id: UUID) -> bool:
         _some(notification_id, _Other.status == DeliveryStatus.SENDING),
         not_(_some(notification_id, _Other.status == DeliveryStatus.QUEUED)),
     )
-    waiting = Delivery.status.in_([DeliveryStatus.QUEUED, DeliveryStatus.DEFERRED])
     cancelled = _count(
         session,
         update(Delivery)
-        .where(Delivery.notification_id == notification_id, waiting, not_(is_sending))
+        .where(Delivery.notification_id == notification_id, _IS_WAITING, not_(is_sending))
         .values(status=DeliveryStatus.CANCELLED, finished_at=clock.utcnow()),
     )
     if cancelled:
         rest = update(Delivery).where(Delivery.notification_id == notification_id, Delivery.finished_at.is_(None))
         _count(session, rest.values(withdrawn=True))
     return cancelled > 0
+
+
+def withdraw(session: Session, where: ColumnElement[bool]) -> int:
+    """Cancel the matching deliveries that wait, mark those being sent; return how many were cancelled."""
+    cancelled = _count(
+        session,
+        update(Delivery).where(where, _IS_WAITING).values(status=DeliveryStatus.CANCELLED, finished_at=clock.utcnow()),
+    )
+    _count(session, update(Delivery).where(where, Delivery.finished_at.is_(None)).values(withdrawn=True))
+    return cancelled
+
+
+def erase(session: Session, where: ColumnElement[bool]) -> None:
+    """Withdraw the matching deliveries, and erase whom they go to.
+
+    One statement, so that a claim or a retry of a row comes before it or after it: none waits without an address.
+    """
+    is_sending = and_(Delivery.finished_at.is_(None), not_(_IS_WAITING))
+    _count(
+        session,
+        update(Delivery)
+        .where(where)
+        .values(
+            status=case((_IS_WAITING, DeliveryStatus.CANCELLED.value), else_=Delivery.status),
+            finished_at=case((_IS_WAITING, clock.utcnow()), else_=Delivery.finished_at),
+            withdrawn=case((is_sending, true()), else_=Delivery.withdrawn),
+            recipient=ERASED,
+            recipient_key=ERASED,
+        ),
+    )
 
 
 def retry(session: Session, notification_id: UUID, *, expires_at: datetime) -> bool:

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from api.core import clock
 from api.core.db import Base, db, transact
-from api.core.models import ApiKey, Notification
+from api.core.models import ApiKey
 from schemas.vocabulary import Mode, Scope
 
 #: How long a token is good for.
@@ -29,6 +29,7 @@ LIFE = timedelta(hours=24)
 PREFIX = "pr_status_"
 
 _NAME = "status_token"
+_HOLDER = "status token"
 _SECRET_BYTES = 32
 #: 39 octets come out even: a padded last character would have several spellings.
 _FORM = re.compile(PREFIX + r"(?P<packed>[A-Za-z0-9_-]{52})")
@@ -48,14 +49,14 @@ class Secret(Base):
     value: Mapped[bytes] = mapped_column(LargeBinary)
 
 
-def minter() -> Callable[[Notification], str]:
+def minter() -> Callable[[UUID, Mode], str]:
     """Return what makes a notification's token, without asking the database again. Raises Unavailable."""
     secret = _stored() or _made()
 
-    def mint(notification: Notification) -> str:
+    def mint(notification_id: UUID, mode: Mode) -> str:
         end = int((clock.utcnow() + LIFE).timestamp()).to_bytes(_END_BYTES)
-        told = _MODES[notification.mode] + end
-        packed = base64.urlsafe_b64encode(told + _signature(secret, notification.id, told))
+        told = _MODES[mode] + end
+        packed = base64.urlsafe_b64encode(told + _signature(secret, notification_id, told))
         return PREFIX + packed.decode()
 
     return mint
@@ -74,7 +75,12 @@ def holder(token: str, notification_id: UUID) -> ApiKey | None:
     if form is None or not is_ours or is_over:
         return None
     [mode] = [mode for mode, octet in _MODES.items() if octet == told[:1]]
-    return ApiKey(id=notification_id, name="status token", mode=mode, scopes=[Scope.NOTIFICATIONS_READ])
+    return ApiKey(id=notification_id, name=_HOLDER, digest="", mode=mode, scopes=[Scope.NOTIFICATIONS_READ])
+
+
+def is_token(key: ApiKey) -> bool:
+    """Tell whether this key is what `holder` has made of a token."""
+    return key.digest == ""
 
 
 def _signature(secret: bytes, notification_id: UUID, told: bytes) -> bytes:

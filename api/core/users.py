@@ -142,9 +142,7 @@ def change(user_id: UUID, *, key: ApiKey, version: int | None, **changes: Any) -
         changes["metadata_"] = changes.pop("metadata")
 
     def work(session: Session) -> None:
-        user = session.scalar(select(User).where(User.id == user_id, User.mode == key.mode))
-        if user is None:
-            raise NotFound
+        user = _locked(session, user_id, key)
         if version is not None and user.version != version:
             raise StaleVersion
         _refuse_taken(session, user, changes)
@@ -169,9 +167,7 @@ def erase(user_id: UUID, *, key: ApiKey, version: int | None = None) -> None:
     """
 
     def work(session: Session) -> None:
-        user = session.scalar(select(User).where(User.id == user_id, User.mode == key.mode))
-        if user is None:
-            raise NotFound
+        user = _locked(session, user_id, key)
         if version is not None and user.version != version:
             raise StaleVersion
         erasure.erase(session, mode=user.mode, mailbox=user.email_key, user_id=user.id)
@@ -183,6 +179,15 @@ def erase(user_id: UUID, *, key: ApiKey, version: int | None = None) -> None:
 def username_key(username: str) -> str:
     """Return what uniqueness compares: compatibility forms and case do not count (UAX #15, #31)."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", username).casefold())
+
+
+def _locked(session: Session, user_id: UUID, key: ApiKey) -> User:
+    """Return a user, and keep others from changing it meanwhile. Raises NotFound."""
+    wanted = select(User).where(User.id == user_id, User.mode == key.mode).with_for_update()
+    user = session.scalar(wanted.execution_options(populate_existing=True))
+    if user is None:
+        raise NotFound
+    return user
 
 
 def _normal(email: str, mode: Mode) -> str:

@@ -17,10 +17,10 @@ from flask import Flask, current_app
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
-from api.core import clock
+from api.core import clock, tokens
 from api.core.db import db
 from api.core.errors import Unavailable
-from api.core.models import Delivery, Notification
+from api.core.models import ApiKey, Delivery, Notification
 from schemas.vocabulary import DeliveryStatus
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 POLL_SECONDS, SHORTEST_SECONDS = 0.5, 0.05
 #: Seconds before the database is asked again after it failed.
 RETRY_SECONDS = 1.0
+#: Seats at once of all who come by the status token of one notification: it may be in anybody's hands.
+SEATS_BY_TOKEN = 16
 #: While a row is being sent `due_at` is the end of a lease, which nobody is told.
 _TOLD_WHEN = (DeliveryStatus.QUEUED, DeliveryStatus.DEFERRED)
 #: All that can change of what a caller sees. An attempt joins the history only as its delivery lets go of its token.
@@ -92,12 +94,16 @@ class Watch:
         """Return how many wait just now."""
         return len(self._waiters)
 
-    def seat(self) -> "Seat":
-        """Take a seat. Raises Unavailable when all are taken, or the process ends."""
+    def seat(self, notification_id: UUID, *, key: ApiKey) -> "Seat":
+        """Take a seat. Raises Unavailable when all that this caller could have are taken, or the process ends."""
+        token = notification_id if tokens.is_token(key) else None
         with self._lock:
-            if len(self._taken) >= self._seats or self.is_draining:
+            is_full = len(self._taken) >= self._seats
+            if token is not None:
+                is_full = is_full or sum(one.token == token for one in self._taken) >= SEATS_BY_TOKEN
+            if is_full or self.is_draining:
                 raise Unavailable("So many wait for changes already that nobody else can. Ask now and then instead.")
-            seat = Seat(self)
+            seat = Seat(self, token)
             self._taken.add(seat)
         return seat
 
@@ -165,10 +171,11 @@ class Watch:
 
 
 class Seat:
-    """The right of one caller to wait."""
+    """The right of one caller to wait; `token` is the notification whose status token it came by, if it did."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, token: UUID | None) -> None:
         self._watch = watch
+        self.token = token
 
     @property
     def is_over(self) -> bool:

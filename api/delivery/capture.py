@@ -6,11 +6,13 @@ from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api.core import clock, contents, inbox, outbox, policy, settling, simulator, transports
 from api.core.claim import Blame, Claim, Content, Hold, Reply, Result, Settlement
 from api.core.db import db, transact
+from api.core.models import Delivery
 from api.delivery.mime import UnsendableMessage, assemble
 from schemas.vocabulary import Mode, Outcome, Phase
 
@@ -84,11 +86,12 @@ def _answered(session: Session, claim: Claim, result: Result) -> Settlement:
 
 
 def _end(session: Session, one: _Slow) -> None:
-    """Settle a slow one, and keep its mail, unless somebody else has the claim now."""
+    """Settle a slow one, and keep its mail, unless somebody else has the claim now or the recipient was erased."""
     content = contents.load(session, [one.notification_id]).get(one.notification_id)
     raw, result = (None, one.result) if content is None else _assembled(content, one.result)
     late = _settle(session, [Settlement(one.hold, result, clock.utcnow())])
-    if content is not None and raw is not None and not late:
+    recipient = session.scalar(select(Delivery.recipient).where(Delivery.id == one.hold.delivery_id))
+    if content is not None and raw is not None and not late and recipient == one.recipient:
         _keep(session, content, one.recipient, raw)
 
 

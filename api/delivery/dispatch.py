@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api.core import clock, dispatchers, exchange, outbox, policy, transports
-from api.core.claim import Hold, Settlement
+from api.core.claim import Claim, Hold, Settlement
 from api.core.db import db, transact
 from api.core.dispatchers import Drive
 from api.core.errors import Unavailable
@@ -73,6 +73,8 @@ class Dispatcher:
         self._capture = Capture()
         self._ahead = self._settings.senders * AHEAD
         self._more = False
+        #: Claims whose commit was never answered.
+        self._doubtful: list[Wanted] = []
         self._captured_at = float("-inf")
         self._sizing = Sizing(self._settings.senders)
         self._pace = Pace(self._settings.rate)
@@ -135,6 +137,7 @@ class Dispatcher:
         self._wake.clear()
         try:
             with self._app.app_context():
+                self._recall()
                 house.keep(crew)
                 took = self._test(house.me)
                 took = self._exchange(crew, self._wanted(house, crew)) or took
@@ -161,17 +164,7 @@ class Dispatcher:
         crew.resize(self._sizing.observe(done=len(settlements), waiting=waiting or self._more, now=now, used=used))
         if not self._unsettled and not self._returned and not self._is_worth(wanted):
             return False
-        late, claims = transact(
-            partial(
-                exchange.exchange,
-                settlements=self._unsettled,
-                returned=self._returned,
-                wanted=wanted,
-                schedule=policy.current().schedule,
-                rand=random.random,
-            ),
-            durable=False,
-        )
+        late, claims = self._transact(wanted)
         crew.journal.forget([one.hold.delivery_id for one in self._unsettled])
         for one in late:
             log.warning("late %s of delivery %s refused", one.result.outcome, one.hold.delivery_id)
@@ -182,6 +175,30 @@ class Dispatcher:
             self._more = len(claims) == wanted.limit
             self._adapt(full=self._more, waiting=waiting)
         return bool(claims)
+
+    def _transact(self, wanted: Wanted | None) -> tuple[list[Settlement], list[Claim]]:
+        """Do the exchange; if the database is lost over it, the claim may be done all the same, and is noted."""
+        work = partial(
+            exchange.exchange,
+            settlements=self._unsettled,
+            returned=self._returned,
+            wanted=wanted,
+            schedule=policy.current().schedule,
+            rand=random.random,
+        )
+        try:
+            return transact(work, durable=False)
+        except _TROUBLE:
+            if wanted is not None:
+                self._doubtful.append(wanted)
+            raise
+
+    def _recall(self) -> None:
+        """Give back what claims may have taken of which nobody has heard."""
+        while self._doubtful:
+            lost = self._doubtful[0]
+            transact(partial(outbox.revoke, holder=lost.holder, token=lost.token), durable=False)
+            self._doubtful.pop(0)
 
     def _wanted(self, house: House, crew: Crew) -> Wanted | None:
         """Return what there is room for; None while nothing is to be claimed, or enough waits for the senders."""

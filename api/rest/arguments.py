@@ -3,7 +3,7 @@
 import re
 from typing import Any, NoReturn
 
-from flask import Request, g
+from flask import Request, g, request
 from marshmallow import Schema, ValidationError
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
@@ -28,6 +28,14 @@ class Parser(FlaskParser):
 
     DEFAULT_UNKNOWN_BY_LOCATION = _SAID_BY_SCHEMA
 
+    def body(self, schema: Schema) -> Any:
+        """Return the request's body, loaded by the schema."""
+        value = self.load_json(request._get_current_object(), schema)  # type: ignore[attr-defined]
+        try:
+            return schema.load(value)
+        except ValidationError as error:
+            wrong(error.messages, "body")
+
     def load_json(self, req: Request, schema: Schema) -> Any:
         """Return the body's value."""
         _check_media_type(req)
@@ -48,8 +56,12 @@ class Parser(FlaskParser):
         """Raise Invalid with every wrong field; webargs has put the messages under the name of where they were."""
         assert isinstance(error.messages, dict)  # noqa: S101 -- webargs just made it
         [(location, messages)] = error.messages.items()
-        what = "query" if location == "query" else "body"
-        raise Invalid(f"Fields of the {what} are wrong.", errors=pointers.errors(messages)) from None
+        wrong(messages, "query" if location == "query" else "body")
+
+
+def wrong(messages: Any, what: str) -> NoReturn:
+    """Raise Invalid for the fields that marshmallow complains of, in the query or the body."""
+    raise Invalid(f"Fields of the {what} are wrong.", errors=pointers.errors(messages)) from None
 
 
 def _body(req: Request) -> bytes:

@@ -1,6 +1,6 @@
 """Who asks, and what they may do: every route needs a key, but for a short list."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 from flask import Flask, Response, current_app, g, request
@@ -21,11 +21,15 @@ _SCOPE = "postroom_scope"
 _OR_TOKEN = "postroom_or_token"  # noqa: S105 -- an attribute's name
 
 
-def configure(app: Flask, *, preflight: Callable[[], bool]) -> None:
-    """Ask every request for its key; while `preflight` says so, browsers may ask what they may send without one."""
+def configure(app: Flask, *, preflight: Callable[[], bool], opened: Collection[str] = ()) -> None:
+    """Ask every request for its key; while `preflight` says so, browsers may ask what they may send without one.
+
+    The operator has `opened` these endpoints to everybody.
+    """
+    public = PUBLIC.union(opened)
 
     def authenticate() -> Response | None:
-        if request.endpoint in PUBLIC or (request.method == "OPTIONS" and preflight()) or _is_nothing():
+        if request.endpoint in public or (request.method == "OPTIONS" and preflight()) or _is_nothing():
             return None
         key = _token_holder() if _is_opened_by_token() else keys.authenticate(_secret())
         if key is None:

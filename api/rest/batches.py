@@ -7,7 +7,7 @@ from flask import g
 
 from api.core import batches
 from api.core.batches import Refused, Standing
-from api.core.errors import FieldError, Invalid, NotAllowed
+from api.core.errors import FieldError, Invalid, NotAllowed, TooMany
 from api.core.receipts import Ticket
 from api.rest import examples, links, mailboxes, pointers
 from api.rest.blueprint import Blueprint
@@ -70,7 +70,7 @@ def _accepted(body: dict[str, Any], ticket: Ticket | None) -> Standing:
     partly = shared.pop("on_error") is OnError.ACCEPT_VALID
     try:
         return batches.accept(key=g.key, messages=messages, partly=partly, ticket=ticket, **shared)
-    except (Invalid, NotAllowed) as error:
+    except (Invalid, NotAllowed, TooMany) as error:
         error.errors = tuple(_placed(one) for one in error.errors)
         raise
 

@@ -1,6 +1,8 @@
 """The blueprint of every resource: the strict parser, the scopes, and what the OpenAPI document tells of each view."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from http import HTTPStatus
 from typing import Any, Protocol, TypeVar, cast
 
@@ -40,7 +42,30 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # it ships no t
 
     def body(self, schema: Schema, *, examples: Mapping[str, Any]) -> Decorator:
         """Give the view the request's body, read by the schema; `examples` are values by their summary."""
-        return cast("Decorator", self.arguments(schema, examples=_named(examples)))
+        documented = self.arguments(schema, examples=_named(examples))
+
+        def decorator(view: View) -> View:
+            # What flask-smorest would put around the view, and webargs around that, is of use for the document alone.
+            @functools.wraps(view)
+            def wrapper(*args: Any, **kwargs: Any) -> Any:
+                return view(*args, self.ARGUMENTS_PARSER.body(schema), **kwargs)
+
+            wrapper._apidoc = documented(view)._apidoc  # type: ignore[attr-defined]
+            return cast("View", wrapper)
+
+        return decorator
+
+    @staticmethod
+    def doc(**facts: Any) -> Decorator:
+        """Document a view; unlike flask-smorest's own, without a function around it."""
+
+        def decorator(view: View) -> View:
+            known = deepcopy(getattr(view, "_apidoc", {}))
+            known["manual_doc"] = known.get("manual_doc", {}) | facts
+            view._apidoc = known  # type: ignore[attr-defined]
+            return view
+
+        return decorator
 
     def query(self, schema: Schema) -> Decorator:
         """Give the view the request's query, read by the schema."""
@@ -74,7 +99,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # it ships no t
         options["content_type"] = media_type
         return cast("Decorator", self.alt_response(status, schema=schema, **options))
 
-    def once(self, schema: Schema, picture: idempotency.Picture) -> Decorator:
+    def once(self, schema: Schema | None, picture: idempotency.Picture) -> Decorator:
         """Carry out what comes again under the same Idempotency-Key only once; see `idempotency.once`."""
 
         def decorator(view: View) -> View:
@@ -84,11 +109,11 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # it ships no t
 
     def or_token(self, view: View) -> View:
         """Let a view of one notification also be called by its status token."""
-        return cast("View", self.doc(**{"x-token": True})(auth.or_token(view)))
+        return self.doc(**{"x-token": True})(auth.or_token(view))
 
     def patient(self, view: View) -> View:
         """Document that a view's answer may be waited for; see `waiting.waits`."""
-        return cast("View", self.doc(**{"x-patient": True})(view))
+        return self.doc(**{"x-patient": True})(view)
 
     def events(self, *, description: str, example: str) -> Decorator:
         """Document that the view answers with a stream of events."""
@@ -99,7 +124,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # it ships no t
         """Document errors that do not follow from the shape of the operation."""
 
         def decorator(view: View) -> View:
-            return cast("View", self.doc(**{"x-errors": list(statuses)})(view))
+            return self.doc(**{"x-errors": list(statuses)})(view)
 
         return decorator
 

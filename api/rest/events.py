@@ -82,7 +82,7 @@ def follow(notification_id: UUID) -> Any:
     watch.pause()
     if request.method == "HEAD":
         return Response(mimetype=MEDIA_TYPE, headers=_HEADERS)
-    seat = watch.current().seat()
+    seat = watch.current().seat(notification_id, key=g.key)
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # Flask's documented way
     response = Response(_events(app, seat, notification_id, g.key, first, seen), mimetype=MEDIA_TYPE, headers=_HEADERS)
     # Also where not a word of the stream was asked for.

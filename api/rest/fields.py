@@ -7,7 +7,8 @@ from schemas.attachments import LONGEST_LIST, Attachments
 from schemas.base import Word
 
 #: A user as a recipient.
-_REGISTERED: dict[str, Any] = {
+REGISTERED: dict[str, Any] = {
+    "description": "A recipient who is a registered user, with their address, name and language.",
     "type": "object",
     "properties": {"user_id": {"type": "string", "format": "uuid", "description": "A registered user."}},
     "required": ["user_id"],
@@ -30,7 +31,7 @@ def _addresses2properties(_converter: Any, field: Any, ret: dict[str, Any], **_k
         return {}
     forms = [{"type": "string", "format": "email", "maxLength": 254}, {"$ref": ret.pop("$ref")}]
     if isinstance(field, Recipients):
-        forms.append(_REGISTERED)
+        forms.append({"$ref": "#/components/schemas/Registered"})
     if isinstance(field, Mailboxes):
         forms.append({"type": "array", "items": {"anyOf": list(forms)}, "maxItems": field.longest})
     return {"anyOf": forms}

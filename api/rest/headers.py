@@ -1,20 +1,23 @@
 """Headers that every answer has, whatever it is."""
 
 import re
-import uuid
 from collections.abc import Callable
+from secrets import token_hex
 
 from flask import Flask, Response, g, request
 from flask_cors import CORS
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 #: An answer of an API is nothing to run, to frame, or to keep for the next one.
-_ALWAYS = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
+_ALWAYS = [
+    (name, name.lower(), value)
+    for name, value in {
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-store",
+    }.items()
+]
 #: What a script in a browser may send and read.
 _SENT = (
     "Authorization",
@@ -47,12 +50,16 @@ def configure(app: Flask) -> None:
 
     def name_request() -> None:
         given = request.headers.get("X-Request-Id", "")
-        g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        g.request_id = given if given and _REQUEST_ID.fullmatch(given) else token_hex(16)
 
     def dress(response: Response) -> Response:
-        response.headers["X-Request-Id"] = g.request_id
-        for name, value in _ALWAYS.items():
-            response.headers.setdefault(name, value)
+        headers = response.headers
+        # Looked through once: each `setdefault` would do that anew.
+        there = {name.lower() for name in headers.keys()}  # noqa: SIM118 -- it iterates over pairs
+        headers.add("X-Request-Id", g.request_id)
+        for name, small, value in _ALWAYS:
+            if small not in there:
+                headers.add(name, value)
         if response.status_code in (204, 304):
             response.headers.pop("Content-Type", None)  # there is no content
         return response

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
@@ -24,10 +25,14 @@ def trusted(public_url: str, others: Collection[str]) -> frozenset[str]:
 def configure(app: Flask, names: Collection[str]) -> None:
     """Refuse requests that were meant for another host (DNS rebinding, poisoned caches)."""
 
-    def check_host() -> Response | None:
-        name = _name(request.host)
+    @lru_cache(maxsize=256)
+    def is_ours(host: str) -> bool:
+        name = _name(host)
         parents = {name[place.start() :] for place in re.finditer(r"\.", name)}
-        if request.endpoint in _ASKED_BY_ANY_NAME or name in names or parents & set(names):
+        return name in names or bool(parents & set(names))
+
+    def check_host() -> Response | None:
+        if is_ours(request.host) or request.endpoint in _ASKED_BY_ANY_NAME:
             return None
         return problems.respond(400, "This service is not known by the name in the Host header.")
 

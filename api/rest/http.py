@@ -1,11 +1,12 @@
 """The HTTP door: what `api.app` needs to open it."""
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import flask_smorest
-from flask import Flask, Response
+from flask import Flask, Request, Response
+from flask.sessions import NullSession, SessionInterface
 from werkzeug.exceptions import HTTPException
 
 from api.core.rates import Rate
@@ -23,6 +24,7 @@ from api.rest import (
     keys,
     lifecycle,  # noqa: F401 -- its routes belong to the blueprint of notifications
     links,
+    metrics,
     notifications,
     openapi,
     problems,
@@ -30,10 +32,13 @@ from api.rest import (
     recipients,
     templates,
     throttle,
+    traffic,
     transports,
     users,
 )
 from schemas.problems import Problem
+
+View = TypeVar("View", bound=Callable[..., Any])
 
 
 class Api(flask_smorest.Api):  # type: ignore[misc]  # it ships no types
@@ -48,6 +53,21 @@ class Api(flask_smorest.Api):  # type: ignore[misc]  # it ships no types
 
     def _register_pagination_header(self) -> None:
         pass  # lists go by cursor here
+
+
+class _NoSessions(SessionInterface):
+    """Nobody is remembered between two requests, and no cookie is read or set."""
+
+    def open_session(self, app: Flask, request: Request) -> NullSession:
+        """Return a session that nothing can be put into."""
+        return _NULL
+
+
+_NULL = NullSession()
+
+
+def _as_it_is(view: View) -> View:
+    return view
 
 
 def config(*, public_url: str, trusted_hosts: Collection[str]) -> dict[str, Any]:
@@ -68,9 +88,13 @@ def configure(
     origins: Collection[str],
     rate: Rate | None = None,
     browser_rate: Rate | None = None,
+    open_metrics: bool = False,
 ) -> None:
     """Register the routes and everything that stands before and behind them."""
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's own provider has it
+    app.session_interface = _NoSessions()
+    # Asked of every function at every request, and there is none that it would change.
+    app.ensure_sync = _as_it_is  # type: ignore[assignment, method-assign]
     # A redirect to the same path with a slash would go to whatever host the request names.
     app.url_map.strict_slashes = app.url_map.merge_slashes = app.url_map.redirect_defaults = False
     links.configure(app, public_url)
@@ -79,10 +103,15 @@ def configure(
     headers.configure(app)
     hosts.configure(app, app.config["POSTROOM_HOSTS"])
     throttle.configure(app, rate, browsers=browser_rate)
-    auth.configure(app, preflight=browsers.any_preflight(origins))
+    auth.configure(
+        app,
+        preflight=browsers.any_preflight(origins),
+        opened=("metrics.metrics",) if open_metrics else (),
+    )
+    traffic.configure(app)
     headers.allow_origins(app, browsers.readable(origins))
     api = Api(app)
     fields.configure(api)
-    for room in (users, notifications, recipients, batches, templates, inbox, keys, transports, health):
+    for room in (users, notifications, recipients, batches, templates, inbox, keys, transports, health, metrics):
         api.register_blueprint(room.blp)
     app.register_blueprint(docs.blp)

@@ -7,10 +7,10 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from flask import Response, current_app, g, request
+from flask import Response, g, request
 from marshmallow import Schema
 from werkzeug.exceptions import BadRequest
 
@@ -19,32 +19,37 @@ from api.core.errors import TwinRunning
 from api.core.receipts import Answer, Ticket
 
 LONGEST = 255
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
 #: From what a use-case returned to the body that a schema dumps, the status, and the headers.
 Picture = Callable[[Any], tuple[Any, int, Mapping[str, str]]]
 
 _BARE = re.compile(r"[ -~]+")
 #: A string as RFC 8941 §3.3.3 has it.
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _WRONG = f"The Idempotency-Key must be 1 to {LONGEST} printable ASCII characters, bare or as a quoted string."
 
 
-def once(schema: Schema, picture: Picture) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def once(schema: Schema | None, picture: Picture) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Answer a request that was carried out before as it was answered then.
 
     The view is called with a `ticket`, None without the header, which its use-case stores the answer with; it
-    returns what the use-case does, and `picture` and `schema` make the answer of that.
+    returns what the use-case does, and `picture` and `schema` make the answer of that; without a schema, what
+    `picture` returns is plain JSON already.
     """
 
     def write(result: Any) -> Answer:
         shown, status, headers = picture(result)
-        return Answer(status, headers, current_app.json.dumps(schema.dump(shown)).encode())
+        return Answer(status, headers, _encode(shown if schema is None else schema.dump(shown)).encode())
 
     def decorator(view: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(view)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             name = key(request.headers.get("Idempotency-Key"))
             if name is None:
-                return picture(view(*args, ticket=None, **kwargs))
+                return _response(write(view(*args, ticket=None, **kwargs)))
             ticket = Ticket(g.key.id, str(request.endpoint), name, fingerprint(g.body), write)
             return _answered(ticket, functools.partial(view, *args, ticket=ticket, **kwargs))
 
@@ -90,5 +95,13 @@ def _answered(ticket: Ticket, work: Callable[[], Any]) -> Response:
     return response
 
 
+class _Whole(Response):
+    """An answer to a POST that is complete as it stands: no link in it to be made absolute, no body to be left out."""
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        start_response(self.status, self.headers.to_wsgi_list())
+        return [self.get_data()]
+
+
 def _response(answer: Answer) -> Response:
-    return current_app.response_class(answer.body, answer.status, dict(answer.headers), mimetype="application/json")
+    return _Whole(answer.body, answer.status, answer.headers, mimetype="application/json")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
+from uuid import UUID
 
 from flask import Flask, current_app, request
 
@@ -19,7 +20,11 @@ def configure(app: Flask, public_url: str) -> None:
 def to(*steps: object) -> str:
     """Return the absolute URL of a path, given step by step: `to("v1", "users", id)`."""
     base: str = current_app.extensions["postroom.public_url"]
-    return base + "".join("/" + quote(str(step), safe="") for step in steps)
+    return base + "".join([f"/{step}" if isinstance(step, UUID) else "/" + _quoted(str(step)) for step in steps])
+
+
+def _quoted(step: str) -> str:
+    return step if step.isalnum() and step.isascii() else quote(step, safe="")
 
 
 def path(inner: str) -> str:

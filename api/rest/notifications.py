@@ -6,11 +6,13 @@ from uuid import UUID
 from flask import Response, g, jsonify
 
 from api.core import browsers, clock, notifications, search, tokens
-from api.core.errors import FieldError, Invalid, NotAllowed
+from api.core.drafts import Draft
+from api.core.errors import FieldError, Invalid, NotAllowed, TooMany
 from api.core.models import Delivery, Notification
 from api.core.receipts import Ticket
 from api.rest import examples, links, mailboxes, pointers, preconditions, waiting
 from api.rest.blueprint import Blueprint
+from schemas.base import rfc3339
 from schemas.notifications import (
     NotificationAccepted,
     NotificationIn,
@@ -18,7 +20,7 @@ from schemas.notifications import (
     NotificationPage,
     NotificationQuery,
 )
-from schemas.vocabulary import DeliveryStatus, Scope
+from schemas.vocabulary import DeliveryStatus, NotificationStatus, Scope
 
 blp = Blueprint("notifications", __name__, url_prefix="/v1/notifications", description="Sending mail, and its status.")
 
@@ -46,11 +48,15 @@ HIDDEN = "[hidden]"
     example=examples.QUEUED,
     headers=("Location", "Retry-After"),
 )
-@blp.once(NotificationAccepted(), lambda notification: _queued(notification))
+@blp.once(None, lambda draft: _queued(draft))
 def send(body: dict[str, Any], ticket: Ticket | None) -> Any:
     """Send mail, now or at `send_at`.
 
-    The content is rendered before the answer, so whoever can mend a missing variable is told of it.
+    The content is rendered before the answer, so whoever can mend a missing variable is told of it. A browser key may
+    send one of its templates, in one of `to`, with `data` and `locale` and nothing else: to a user's id, or to the
+    address of a user whom it has registered within the last hour. A test key may write to the simulator:
+    `delivered`, `deferred`, `expired`, `failed`, `full`, `blocked`, `spam`, `slow` or `lost`, each also as
+    `deferred+anything`, at `simulator.example`; to a live key these are wrong (422, `simulated`).
     """
     return _accepted(body, ticket)
 
@@ -131,12 +137,41 @@ def _wait(notification: Notification) -> dict[str, str]:
     return {"Retry-After": str(min(max(seconds, SHORTEST_WAIT), LONGEST_WAIT))}
 
 
-def _queued(notification: Notification) -> tuple[dict[str, Any], int, dict[str, str]]:
-    body = shown(notification)
-    if _hides_recipient():
-        body["deliveries"] = [{**one, "recipient": HIDDEN} for one in body["deliveries"]]
-    token = {} if g.mint is None else {"status_token": g.mint(notification)}
-    return {**body, **token}, 202, followed(notification)
+def _queued(draft: Draft) -> tuple[dict[str, Any], int, dict[str, str]]:
+    """Return what NotificationAccepted would dump of the stored message: all is known without asking the table."""
+    plan, url = draft.plan, links.to("v1", "notifications", draft.id)
+    due, hides = rfc3339(plan.due_at), _hides_recipient()
+    body = {
+        "id": str(draft.id),
+        "url": url,
+        "status": NotificationStatus.SCHEDULED if plan.due_at > draft.created_at else NotificationStatus.QUEUED,
+        "created_at": rfc3339(draft.created_at),
+        "send_at": plan.send_at and rfc3339(plan.send_at),
+        "expires_at": plan.expires_at and rfc3339(plan.expires_at),
+        "finished_at": None,
+        "subject": draft.content.subject,
+        "template": draft.template_name and {"name": draft.template_name, "version": draft.template_version},
+        "tags": draft.tags,
+        "metadata": draft.metadata,
+        "batch_id": None,
+        "message_id": draft.content.message_id,
+        "deliveries": [
+            {
+                "recipient": HIDDEN if hides else recipient.email,
+                "kind": recipient.kind,
+                "status": DeliveryStatus.QUEUED,
+                "attempts": 0,
+                "next_attempt_at": due,
+                "possible_duplicate": False,
+                "history": [],
+            }
+            for recipient in draft.recipients
+        ],
+    }
+    if g.mint is not None:
+        body["status_token"] = g.mint(draft.id, g.key.mode)
+    seconds = int((plan.due_at - draft.created_at).total_seconds()) + 1
+    return body, 202, {"Location": url, "Retry-After": str(min(max(seconds, SHORTEST_WAIT), LONGEST_WAIT))}
 
 
 def _hides_recipient() -> bool:
@@ -153,14 +188,14 @@ def _refuse_token() -> None:
         raise NotAllowed(detail, errors=[FieldError("/status_token", detail, "not_allowed")])
 
 
-def _accepted(body: dict[str, Any], ticket: Ticket | None) -> Notification:
+def _accepted(body: dict[str, Any], ticket: Ticket | None) -> Draft:
     # Before the message's own transaction, in which the answer that will be given again is written.
     g.mint = tokens.minter() if body.pop("status_token") else None
     message = mailboxes.loaded(body)
     try:
         browsers.check_message(message, key=g.key)
         _refuse_token()
-        return notifications.accept(key=g.key, ticket=ticket, **message)
-    except (Invalid, NotAllowed) as error:
+        return notifications.post(key=g.key, ticket=ticket, **message)
+    except (Invalid, NotAllowed, TooMany) as error:
         error.errors = tuple(pointers.within(g.body, one) for one in error.errors)
         raise

@@ -5,12 +5,11 @@ Errors follow from an operation's shape: who has a body can send a wrong one, wh
 
 import json
 from collections.abc import Iterable, Mapping
-from functools import cache
 from typing import Any
 
 from flask import Flask
 
-from api.rest import problems
+from api.rest import components, fields, journeys
 
 _DESCRIPTION = """\
 Postroom accepts mail, keeps it in a durable outbox until a relay has taken it, and tells what the relay said.
@@ -22,6 +21,8 @@ Postroom accepts mail, keeps it in a durable outbox until a relay has taken it, 
 - Answers may gain fields: ignore those you don't know.
 - Errors are problems (RFC 9457). Each wrong field is named in `errors` with a pointer, a sentence and a code.
 - Every answer carries `X-Request-Id`: yours, if you sent one of 1 to 128 letters, digits, `.`, `_` and `-`.
+- A key may make so many requests in so long, and every answer tells how many are left (`RateLimit`). What is more is
+  answered 429, and so is mail to a recipient who has had enough; `Retry-After` has the seconds to wait.
 - Lists are newest first. The `next` of a page, given as `after`, leads to the one behind it, as does the `Link` header.
 - Times are RFC 3339 in UTC, ids are UUIDs in the order of time."""
 
@@ -33,83 +34,6 @@ CONFIG: Mapping[str, Any] = {
     "OPENAPI_URL_PREFIX": None,
 }
 
-#: By status: the name of the documented answer, and an example of what it says beyond the usual sentence.
-_ERRORS: Mapping[int, tuple[str, dict[str, Any]]] = {
-    400: ("BadRequest", {"detail": "The body is not JSON: line 1, column 12 is wrong."}),
-    401: ("Unauthorized", {}),
-    403: ("Forbidden", {"detail": "This key lacks the scope 'notifications:write'."}),
-    404: ("NotFound", {"detail": "There is no such resource."}),
-    406: ("NotAcceptable", {"detail": "Only text/event-stream can be had here: say so in the Accept header."}),
-    409: (
-        "Conflict",
-        {
-            "detail": "The username or the e-mail address belongs to somebody else.",
-            "errors": [{"pointer": "/email", "detail": "Belongs to somebody else.", "code": "taken"}],
-        },
-    ),
-    410: ("Gone", {"detail": "This was carried out before, and what was answered is erased."}),
-    412: ("StaleVersion", {}),
-    413: ("ContentTooLarge", {}),
-    415: ("UnsupportedMediaType", {}),
-    422: (
-        "WrongFields",
-        {
-            "detail": "Fields of the body are wrong.",
-            "errors": [{"pointer": "/to/0/email", "detail": "This field is required.", "code": "required"}],
-        },
-    ),
-    428: ("PreconditionRequired", {"detail": "This request needs If-Match with the resource's ETag, or *."}),
-    503: ("Unavailable", {}),
-}
-_EXTRA_HEADERS: Mapping[int, tuple[str, ...]] = {
-    401: ("WWW-Authenticate",),
-    409: ("Retry-After",),
-    503: ("Retry-After",),
-}
-_HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
-    "X-Request-Id": ("Names the request in the operator's log.", {"type": "string"}),
-    "Location": ("The resource that was made, or the status of what was queued.", {"type": "string", "format": "uri"}),
-    "Content-Location": ("What the body is a picture of.", {"type": "string", "format": "uri"}),
-    "Retry-After": ("Seconds until it is worth asking again.", {"type": "integer", "minimum": 1}),
-    "ETag": ("A strong tag of this state of the resource.", {"type": "string"}),
-    "Link": ('The next page, with `rel="next"`; missing on the last one.', {"type": "string"}),
-    "Idempotent-Replayed": (
-        "There, and `true`, when this is the first answer to the same request, given again.",
-        {"type": "string", "enum": ["true"]},
-    ),
-    "Preference-Applied": ("There when the wish to wait was heard: `wait=` and the seconds.", {"type": "string"}),
-    "Vary": ("The request's headers that the answer depends on.", {"type": "string"}),
-    "X-Accel-Buffering": ("Tells a proxy to pass events on as they come.", {"type": "string", "enum": ["no"]}),
-    "WWW-Authenticate": ("How to identify oneself.", {"type": "string"}),
-}
-_CONDITIONS: Mapping[str, dict[str, Any]] = {
-    "IfNoneMatch": {"name": "If-None-Match", "description": "An ETag: answered 304 while it is still right."},
-    "IfMatch": {"name": "If-Match", "description": "The ETag of the state that is meant, or `*`."},
-    "IfMatchRequired": {"name": "If-Match", "required": True, "description": "The ETag that was read, or `*`."},
-    "Prefer": {
-        "name": "Prefer",
-        "description": (
-            "`wait=N` (RFC 7240): seconds that the answer may wait for a change, 60 at most. While too many wait, it "
-            "is answered at once and without `Preference-Applied`."
-        ),
-        "example": "wait=30",
-    },
-    "LastEventId": {
-        "name": "Last-Event-ID",
-        "description": "The `id` of the last event that was read: a state that is known is not told again.",
-    },
-    "IdempotencyKey": {
-        "name": "Idempotency-Key",
-        "description": (
-            "A name of yours for this request, bare or quoted, good for at least 24 hours. Sent again with the same "
-            "body, it is carried out once and answered as the first time, with `Idempotent-Replayed: true`; with "
-            "another body it is refused (422, `idempotency_mismatch`), while the first one runs 409. A request that "
-            "was refused does not use the name up."
-        ),
-        "schema": {"type": "string", "minLength": 1, "maxLength": 512, "pattern": "^[ -~]+$"},
-        "example": "order-7-shipped",
-    },
-}
 #: The parameters in paths, which flask-smorest finds in the routes.
 _PATHS: Mapping[str, dict[str, Any]] = {
     "user_id": {"description": "A user's id."},
@@ -142,14 +66,16 @@ def document(app: Flask) -> dict[str, Any]:
         for method, operation in methods.items():
             operation["parameters"] = [*shared, *operation.get("parameters", [])]
             methods[method] = _complete(path, operation)
+    journeys.lead(found["paths"])
     schemas = found["components"]["schemas"]
     for (kind, *_), name in api.ma_plugin.converter.refs.items():
         schemas[name] = {"description": kind.__doc__, **schemas[name]}
+    schemas["Registered"] = fields.REGISTERED
     found["info"] |= {"description": _DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}}
     found |= {
         "servers": [{"url": "/"}],
         "security": [{"bearerAuth": []}],
-        "components": {**_components(), "schemas": schemas},
+        "components": {**components.make(), "schemas": schemas},
     }
     return _ordered(found, _ORDER)
 
@@ -181,17 +107,20 @@ def _complete(path: str, operation: dict[str, Any]) -> dict[str, Any]:
         status: answer for status, answer in operation["responses"].items() if "content" in answer or status < "4"
     }
     for status, answer in answers.items():
-        headers = {**answer.get("headers", {}), "X-Request-Id": _ref("headers", "X-Request-Id")}
-        if once:
-            headers["Idempotent-Replayed"] = _ref("headers", "Idempotent-Replayed")
-        answers[status] = _ordered({**answer, "headers": headers}, ("description", "headers", "content"))
+        further = (
+            "X-Request-Id",
+            *(components.RATES if operation["security"] else ()),
+            *(("Idempotent-Replayed",) if once else ()),
+        )
+        headers = {**answer.get("headers", {}), **{name: components.ref("headers", name) for name in further}}
+        answers[status] = _ordered({**answer, "headers": headers}, ("description", "headers", "content", "links"))
     for status in {*told, *_expected(path, operation)} - {int(status) for status in answers}:
-        answers[str(status)] = _ref("responses", _ERRORS[status][0])
+        answers[str(status)] = components.ref("responses", components.ERRORS[status][0])
     operation["responses"] = dict(sorted(answers.items()))
     operation["parameters"] += _conditions(operation["responses"])
-    operation["parameters"] += [_ref("parameters", "IdempotencyKey")] if once else []
-    operation["parameters"] += [_ref("parameters", "Prefer")] if patient else []
-    operation["parameters"] += [_ref("parameters", "LastEventId")] if "406" in operation["responses"] else []
+    operation["parameters"] += [components.ref("parameters", "IdempotencyKey")] if once else []
+    operation["parameters"] += [components.ref("parameters", "Prefer")] if patient else []
+    operation["parameters"] += [components.ref("parameters", "LastEventId")] if "406" in operation["responses"] else []
     if operation["security"]:
         [[scope]] = operation["security"][0].values()
         operation["security"] += [{"statusToken": []}] if token else []
@@ -202,7 +131,7 @@ def _complete(path: str, operation: dict[str, Any]) -> dict[str, Any]:
 def _expected(path: str, operation: Mapping[str, Any]) -> Iterable[int]:
     """Yield the errors that any operation of this shape can end in."""
     if operation["security"]:
-        yield from (400, 401, 403, 503)
+        yield from (400, 401, 403, 429, 503)
     if "{" in path:
         yield 404
     if "requestBody" in operation:
@@ -213,47 +142,7 @@ def _expected(path: str, operation: Mapping[str, Any]) -> Iterable[int]:
 
 def _conditions(responses: Mapping[str, Any]) -> list[dict[str, str]]:
     names = {"304": "IfNoneMatch", "428": "IfMatchRequired", "412": "IfMatch"}
-    return [_ref("parameters", name) for status, name in names.items() if status in responses][:1]
-
-
-@cache
-def _components() -> dict[str, Any]:
-    scheme = {
-        "type": "http",
-        "scheme": "bearer",
-        "description": "An API key: `pr_live_…`, `pr_test_…` or, in browsers, `pr_pub_…`.",
-    }
-    token = {
-        "type": "apiKey",
-        "in": "query",
-        "name": "token",
-        "description": (
-            "A `status_token`, as `POST /v1/notifications` answers it: reads that one notification for 24 hours. A key "
-            "in `Authorization` is judged instead, where both are sent."
-        ),
-    }
-    text = {"in": "header", "schema": {"type": "string"}}
-    return {
-        "securitySchemes": {"bearerAuth": scheme, "statusToken": token},
-        "parameters": {name: {**text, **parameter} for name, parameter in _CONDITIONS.items()},
-        "headers": {name: {"description": said, "schema": schema} for name, (said, schema) in _HEADERS.items()},
-        "responses": {name: _error(status, more) for status, (name, more) in _ERRORS.items()},
-    }
-
-
-def _error(status: int, more: Mapping[str, Any]) -> dict[str, Any]:
-    title, detail = problems.TITLES[status]
-    example = {"type": "about:blank", "title": title, "status": status, "detail": detail, "instance": "/v1/…", **more}
-    names = (*_EXTRA_HEADERS.get(status, ()), "X-Request-Id")
-    return {
-        "description": title,
-        "headers": {name: _ref("headers", name) for name in names},
-        "content": {problems.MEDIA_TYPE: {"schema": _ref("schemas", "Problem"), "example": example}},
-    }
-
-
-def _ref(kind: str, name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/{kind}/{name}"}
+    return [components.ref("parameters", name) for status, name in names.items() if status in responses][:1]
 
 
 def _ordered(found: Mapping[str, Any], order: Iterable[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedEr
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
-from api.core import errors
+from api.core import errors, postgresql
 from api.core.errors import FieldError, PostroomError
 from api.rest import links
 
@@ -111,7 +111,7 @@ def from_http(error: HTTPException) -> Response:
 
 def from_database(error: Exception) -> Response:
     """Answer 503 when the database cannot be read just now, and raise what is our own fault."""
-    if isinstance(error, _OUR_FAULT):
+    if isinstance(error, _OUR_FAULT) and not postgresql.is_unfit(error):
         raise error
     current_app.logger.error("the database cannot be read", exc_info=error)
     return respond(503, headers={"Retry-After": str(RETRY_SECONDS)})

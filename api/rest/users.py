@@ -50,7 +50,8 @@ def register(body: dict[str, Any], ticket: Ticket | None) -> Any:
     """Register a user.
 
     The user and the notices about it, to the operator's administrator and the welcome mail, are stored together or
-    not at all. Registering the same username and e-mail address again is harmless.
+    not at all. Registering the same username and e-mail address again is harmless. A browser key may do this too, in
+    plain words: no links, and at most 50 values of 200 characters on one line.
     """
     browsers.check_user(body, key=g.key)
     return users.register(key=g.key, ticket=ticket, **body)

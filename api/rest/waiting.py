@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from uuid import UUID
 
-from flask import Response, request
+from flask import Response, g, request
 
 from api.core import watch
 from api.core.errors import Unavailable
@@ -64,7 +64,7 @@ def waits(view: View) -> View:
 
 def _waited(view: View, notification_id: UUID, seconds: int) -> Response:
     try:
-        seat = watch.current().seat()
+        seat = watch.current().seat(notification_id, key=g.key)
     except Unavailable:
         return view(notification_id)
     try:

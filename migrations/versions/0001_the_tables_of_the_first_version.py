@@ -77,6 +77,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_dispatchers")),
     )
     op.create_table(
+        "figures",
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("value", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_figures")),
+    )
+    op.create_table(
         "quotas",
         sa.Column("subject", sa.String(length=32), nullable=False),
         sa.Column("log", sa.LargeBinary(), nullable=False),
@@ -369,6 +376,7 @@ def downgrade() -> None:
 
     op.drop_table("quotas")
     op.drop_table("jobs")
+    op.drop_table("figures")
     op.drop_table("dispatchers")
     with op.batch_alter_table("captures", schema=None) as batch_op:
         batch_op.drop_index("ix_captures_mode_id")

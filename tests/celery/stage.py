@@ -33,7 +33,7 @@ class Stage:
         self.directory = directory
         self.directory.mkdir()
         self.relay, self.broker = relay, broker
-        self.store = Store(directory / "var" / "postroom.db")
+        self.store = Store(f"sqlite:///{directory}/var/postroom.db")
         self._settings = {
             "POSTROOM_SENDER": "Postroom <postroom@example.org>",
             "POSTROOM_DISPATCH": "celery",

@@ -134,6 +134,7 @@ def rename(path, names):
 FAULTS = [locked_elsewhere, full, read_only, files_cannot_grow, damaged, without_tables]
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("durable", [True, False])
 def test_a_writer_is_told_to_come_back_and_nothing_is_stored(path, count, fault, durable):
@@ -153,6 +154,7 @@ def test_a_writer_is_told_to_come_back_and_nothing_is_stored(path, count, fault,
     assert count(Dispatcher) == 2
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_message_is_accepted_with_all_its_rows_or_not_at_all(path, accept, count, fault):
     big = {"to": [Address(f"user{number}@example.org") for number in range(40)], "text": "Good day.\n" * 2000}
@@ -164,6 +166,7 @@ def test_a_message_is_accepted_with_all_its_rows_or_not_at_all(path, accept, cou
     assert [count(table) for table in (Notification, Content, Delivery)] == [2, 2, 41]
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_result_that_could_not_be_stored_is_stored_afterwards(path, accept, claim, settle, delivery, fault):
     accepted = accept()
@@ -178,6 +181,7 @@ def test_a_result_that_could_not_be_stored_is_stored_afterwards(path, accept, cl
     assert delivery(accepted).attempts == 1
 
 
+@pytest.mark.sqlite
 # A claim changes rows in their place: a full disk need not hinder it.
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault is not full])
 def test_a_claim_that_could_not_be_stored_claims_nothing(path, accept, claim, delivery, fault):
@@ -189,6 +193,7 @@ def test_a_claim_that_could_not_be_stored_claims_nothing(path, accept, claim, de
     assert len(claim()) == 1
 
 
+@pytest.mark.sqlite
 def test_reading_goes_on_while_another_program_holds_the_write_lock(path, accept, key):
     accepted = accept()
     with locked_elsewhere(path):

@@ -15,6 +15,7 @@ from api.core import dispatchers
 from api.core.db import db, transact
 from api.core.errors import Unavailable
 from api.core.models import Dispatcher
+from api.core.road import Turn
 
 #: Holds a lock file as another process of ours does while it writes, until its stdin is closed.
 HOLD_TURN = """
@@ -57,12 +58,14 @@ def path(app, tmp_path):
     return tmp_path / "postroom.db"
 
 
+@pytest.mark.sqlite
 def test_what_was_done_is_stored_when_it_returns(path):
     id_ = transact(dispatchers.register)
     assert number_stored(path) == 1
     assert db.session.get(Dispatcher, id_) is not None
 
 
+@pytest.mark.sqlite
 def test_work_that_raises_stores_nothing_and_its_error_comes_through(path):
     def fail(session):
         dispatchers.register(session)
@@ -75,6 +78,7 @@ def test_work_that_raises_stores_nothing_and_its_error_comes_through(path):
     assert number_stored(path) == 1
 
 
+@pytest.mark.sqlite
 def test_a_broken_rule_of_the_tables_is_told_apart_from_a_database_in_trouble(app, path):
     def write(session):
         session.execute(
@@ -85,6 +89,7 @@ def test_a_broken_rule_of_the_tables_is_told_apart_from_a_database_in_trouble(ap
         transact(write)
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(("durable", "level"), [(True, 2), (False, 1)])
 def test_a_commit_waits_for_the_disk_only_if_it_must_last(app, durable, level):
     # 2 is FULL: the log is synced at each commit. 1 is NORMAL: only at checkpoints.
@@ -92,11 +97,13 @@ def test_a_commit_waits_for_the_disk_only_if_it_must_last(app, durable, level):
     assert transact(lambda session: session.scalar(text("PRAGMA synchronous")), durable=durable) == level
 
 
+@pytest.mark.sqlite
 def test_a_commit_must_last_unless_told_otherwise(app):
     transact(dispatchers.register, durable=False)
     assert transact(lambda session: session.scalar(text("PRAGMA synchronous"))) == 2
 
 
+@pytest.mark.sqlite
 def test_the_log_is_written_ahead_and_references_are_checked(app):
     assert db.session.scalar(text("PRAGMA journal_mode")) == "wal"
     assert db.session.scalar(text("PRAGMA foreign_keys")) == 1
@@ -111,6 +118,7 @@ def test_reading_goes_on_while_somebody_writes(app):
     assert transact(look) == 0
 
 
+@pytest.mark.sqlite
 def test_threads_write_one_after_the_other_and_none_is_lost(app, path):
     failed = []
 
@@ -131,6 +139,7 @@ def test_threads_write_one_after_the_other_and_none_is_lost(app, path):
     assert number_stored(path) == 20
 
 
+@pytest.mark.sqlite
 def test_who_waits_too_long_for_a_thread_that_writes_is_told_to_come_back(app, path):
     inside, go_on = threading.Event(), threading.Event()
 
@@ -153,6 +162,7 @@ def test_who_waits_too_long_for_a_thread_that_writes_is_told_to_come_back(app, p
     assert number_stored(path) == 1
 
 
+@pytest.mark.sqlite
 def test_who_waits_too_long_for_another_process_is_told_to_come_back_before_any_work(app, path):
     worked: list[object] = []
     with turn_held_elsewhere(f"{path}.writer"), pytest.raises(Unavailable, match="busy"):
@@ -162,6 +172,7 @@ def test_who_waits_too_long_for_another_process_is_told_to_come_back_before_any_
     assert number_stored(path) == 1
 
 
+@pytest.mark.sqlite
 def test_the_turn_is_passed_on_after_work_that_failed(app, path):
     with pytest.raises(ZeroDivisionError):
         transact(lambda session: 1 / 0)
@@ -170,8 +181,9 @@ def test_the_turn_is_passed_on_after_work_that_failed(app, path):
     transact(dispatchers.register)
 
 
+@pytest.mark.sqlite
 def test_a_place_where_no_file_can_be_made_is_told_to_the_writer(app, tmp_path):
-    turn = database.Turn(tmp_path / "nowhere" / "postroom.db.writer")
+    turn = Turn(tmp_path / "nowhere" / "postroom.db.writer")
     with pytest.raises(Unavailable, match="cannot be written"), turn.taken():
         pass
     (tmp_path / "nowhere").mkdir()
@@ -181,13 +193,14 @@ def test_a_place_where_no_file_can_be_made_is_told_to_the_writer(app, tmp_path):
 
 
 def test_a_closed_turn_can_be_taken_again(tmp_path):
-    turn = database.Turn(tmp_path / "postroom.db.writer")
+    turn = Turn(tmp_path / "postroom.db.writer")
     for _ in range(2):
         with turn.taken():
             pass
         turn.close()
 
 
+@pytest.mark.sqlite
 def test_a_time_without_a_zone_is_not_stored(app, path):
     naive = datetime(2027, 1, 1)  # noqa: DTZ001 -- the value under test
     with pytest.raises(StatementError, match="naive"):
@@ -208,4 +221,4 @@ def test_a_time_of_any_zone_comes_back_as_the_same_instant_in_utc(app):
 
 def _row(seen_at):
     now = datetime(2027, 1, 1, tzinfo=UTC)
-    return Dispatcher(id=uuid7(), host="here", pid=1, started_at=now, seen_at=seen_at)
+    return Dispatcher(id=uuid7(), host="here", pid=1, drive="thread", started_at=now, seen_at=seen_at)

@@ -4,10 +4,10 @@ import threading
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from api.core import clock, jobs
-from api.core.db import db
+from api.core.db import db, transact
 from api.core.errors import Unavailable
 from api.core.jobs import Job, Lease
 from schemas.vocabulary import DeliveryStatus
@@ -88,8 +88,7 @@ def test_a_job_whose_process_died_is_done_by_another_when_its_lease_is_over(app,
     with pytest.raises(SystemExit):
         jobs.run(Job("test", PERIOD, die))
     # As a process leaves it that is killed at its work.
-    with db.engine.begin() as connection:
-        connection.execute(Lease.__table__.update().values(due_at=begun + jobs.LEASE))
+    transact(lambda session: session.execute(update(Lease).values(due_at=begun + jobs.LEASE)))
     at(seconds=jobs.LEASE.total_seconds() - 1)
     assert not jobs.run(Job("test", PERIOD, work))
     at(seconds=jobs.LEASE.total_seconds() + 1)

@@ -5,6 +5,7 @@ import resource
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -201,6 +202,22 @@ class TestCompaction:
         self.grow(opened)
         with left_behind(path) as left:
             assert left is None
+        assert path.exists()
+
+    def test_who_looks_at_that_very_moment_does_not_take_the_writer_for_dead(self, opened, path):
+        looks: list[Replay | None] = []
+
+        def look():
+            while len(looks) < 3000:
+                with left_behind(path) as left:
+                    looks.append(left)
+
+        with ThreadPoolExecutor(1) as pool:
+            looking = pool.submit(look)
+            while not looking.done():
+                self.grow(opened)
+            looking.result()
+        assert set(looks) == {None}
         assert path.exists()
 
     def test_a_full_disk_leaves_the_long_file_as_it_was(self, opened, path):

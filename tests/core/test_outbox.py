@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from api.core import addresses, clock, dispatchers, journal, outbox
+from api.core import addresses, clock, dispatchers, journal, outbox, steering
 from api.core.claim import Address, Settlement
 from api.core.db import transact
 from api.core.models import Attempt, Delivery
@@ -220,7 +220,7 @@ def test_withdrawing_cancels_what_waits_and_marks_what_is_being_sent(accept, cla
     waiting = accept()
 
     mine = Delivery.recipient_key == addresses.key("ann@example.org")
-    assert transact(lambda session: outbox.withdraw(session, mine)) == 1
+    assert transact(lambda session: steering.withdraw(session, mine)) == 1
 
     assert delivery(waiting).status is DeliveryStatus.CANCELLED
     assert delivery(sending).status is DeliveryStatus.SENDING

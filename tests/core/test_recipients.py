@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from api.core import contents, erasure, inbox, notifications, users
+from api.core import contents, erasure, inbox, notifications, steering, users
 from api.core.claim import Address
 from api.core.db import db, transact
 from api.core.errors import Invalid, NotFound
@@ -133,8 +133,8 @@ class TestErasing:
         for accepted in (sent, waiting):
             found = notifications.get(accepted.id, key=key)
             [delivery] = found.deliveries
-            assert (found.subject, found.metadata_, delivery.recipient) == (None, {}, erasure.ERASED)
-            assert [attempt.reply for attempt in delivery.history] in ([], [erasure.ERASED])
+            assert (found.subject, found.metadata_, delivery.recipient) == (None, {}, steering.ERASED)
+            assert [attempt.reply for attempt in delivery.history] in ([], [steering.ERASED])
             words.append(delivery.status)
         assert words == [DeliveryStatus.FAILED, DeliveryStatus.CANCELLED]
 
@@ -163,7 +163,7 @@ class TestErasing:
 
         [delivery] = notifications.get(notification.id, key=key).deliveries
         assert delivery.status is DeliveryStatus.CANCELLED
-        assert [attempt.reply for attempt in delivery.history] == [erasure.ERASED]
+        assert [attempt.reply for attempt in delivery.history] == [steering.ERASED]
 
     def test_captured_mail_to_them_goes_too(self, test_key, count):
         for mode, recipients in [

@@ -18,12 +18,15 @@ def relay(tmp_path: Path) -> Iterator[Relay]:
 
 
 @pytest.fixture
-def scene(tmp_path: Path, relay: Relay) -> Iterator[Callable[..., Scene]]:
+def scene(
+    request: pytest.FixtureRequest, tmp_path: Path, relay: Relay, database: str
+) -> Iterator[Callable[..., Scene]]:
     """Set a scene with so many messages accepted."""
+    url: str | None = request.getfixturevalue("database_url") if database == "postgresql" else None
     with ExitStack() as stack:
 
         def scene(messages: int, *, senders: int = 1) -> Scene:
-            made = Scene(tmp_path, relay, senders=senders)
+            made = Scene(tmp_path, relay, senders=senders, database_url=url)
             stack.callback(made.close)
             made.accept(messages)
             return made

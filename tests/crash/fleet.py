@@ -87,7 +87,8 @@ class Fleet:
             settings |= {"POSTROOM_DISPATCH": "none"}
             self.dispatchers = [Managed(directory, "dispatch", **settings) for _ in range(dispatchers)]
         self.server = Managed(directory, "serve", **settings)
-        self.store = Store(directory / "var" / "postroom.db")
+        url = settings.get("POSTROOM_DATABASE_URL") or f"sqlite:///{directory}/var/postroom.db"
+        self.store = Store(str(url))
 
     def __enter__(self) -> Self:
         self.restore()

@@ -67,13 +67,18 @@ class Report:
         return lines
 
 
-def run(plan: Plan, directory: Path, tell: Callable[[str], None] = lambda _: None) -> Report:
-    """Carry a plan out in an empty directory; the processes' own logs stay there."""
-    quick = {"POSTROOM_RETRY_FIRST": 0.5, "POSTROOM_RETRY_MAX": 2, "POSTROOM_SENDERS": SENDERS}
+def run(
+    plan: Plan, directory: Path, tell: Callable[[str], None] = lambda _: None, *, database_url: str | None = None
+) -> Report:
+    """Carry a plan out in an empty directory; the processes' own logs stay there, and the database by default."""
+    quick: dict[str, object] = {"POSTROOM_RETRY_FIRST": 0.5, "POSTROOM_RETRY_MAX": 2, "POSTROOM_SENDERS": SENDERS}
     probes = {"POSTROOM_RELAY_PROBE_FIRST": 0.2, "POSTROOM_RELAY_PROBE_MAX": 0.5}
+    limits = {"POSTROOM_RATE_LIMIT": "off", "POSTROOM_RECIPIENT_LIMIT": "off"}
     with ExitStack() as stack, Relay(directory, log_level="counts", latency_ms=plan.latency_ms) as relay:
         broker = stack.enter_context(Broker(directory)) if plan.celery else None
-        settings = quick | probes | {"MAIL_PORT": relay.port}
+        settings = quick | probes | limits | {"MAIL_PORT": relay.port}
+        if database_url is not None:
+            settings["POSTROOM_DATABASE_URL"] = database_url
         with Fleet(directory / "data", plan.dispatchers, broker, **settings) as fleet:
             report = Report(plan, Audit())
             load = Load(fleet.server, plan.messages, clients=plan.clients)

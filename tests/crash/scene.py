@@ -6,7 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from api.app import create_app
@@ -15,7 +15,7 @@ from api.core import migrations, notifications, search
 from api.core.claim import Address
 from api.core.db import close
 from api.core.models import ApiKey
-from api.delivery.dispatch import Dispatcher
+from api.delivery.dispatch import Dispatcher, DispatchSettings
 from schemas.vocabulary import DeliveryStatus, Mode
 from tests.crash.fleet import Managed
 from tests.crash.load import recipient
@@ -39,13 +39,15 @@ class Outcome:
 class Scene:
     """An outbox and those that work on it. `senders` is how many connections each of them may open."""
 
-    def __init__(self, directory: Path, relay: Relay, *, senders: int = 1) -> None:
+    def __init__(self, directory: Path, relay: Relay, *, senders: int = 1, database_url: str | None = None) -> None:
         self.relay = relay
         self.directory = directory / "data"
         self.directory.mkdir()
         self.mark = directory / "struck"
-        self.store = Store(self.directory / "var" / "postroom.db")
+        url = database_url or f"sqlite:///{self.directory}/var/postroom.db"
+        self.store = Store(url)
         self._settings = {
+            "POSTROOM_DATABASE_URL": url,
             "POSTROOM_SENDER": "Postroom <postroom@example.org>",
             "POSTROOM_SENDERS": senders,
             "POSTROOM_RETRY_FIRST": 0.2,
@@ -57,13 +59,16 @@ class Scene:
         }
         self.app = create_app(
             Settings(
-                database_url=f"sqlite:///{self.directory}/var/postroom.db",
+                database_url=url,
                 sender="Postroom <postroom@example.org>",
                 senders=senders,
                 mail_server=relay.host,
                 mail_port=relay.port,
             )
         )
+        # Of the processes' own, which run in that directory.
+        dispatch: DispatchSettings = self.app.extensions["postroom.dispatch"]
+        self.app.extensions["postroom.dispatch"] = replace(dispatch, journals=self.directory / "var")
         with self.app.app_context():
             migrations.upgrade()
         self._started: list[Managed] = []

@@ -15,11 +15,12 @@ from tests.crash.table import table
     ],
 )
 def test_nothing_that_was_answered_202_is_lost_when_processes_are_killed_at_random(
-    tmp_path, dispatchers, celery, kills
+    request, tmp_path, database, dispatchers, celery, kills
 ):
+    url = request.getfixturevalue("database_url") if database == "postgresql" else None
     plan = Plan(240, kills, dispatchers, seed=dispatchers, seconds=120, latency_ms=5, celery=celery)
 
-    report = run(plan, tmp_path)
+    report = run(plan, tmp_path, database_url=url)
 
     assert report.breaches() == [], table([report])
     assert report.kills.total() == plan.kills

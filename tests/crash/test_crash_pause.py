@@ -1,6 +1,5 @@
 """Dispatchers that stop in their tracks, are taken for dead, and wake up; and the dead, found late or by several."""
 
-import fcntl
 import os
 import signal
 import time
@@ -16,17 +15,13 @@ IMPATIENT = ("--set", "api.core.dispatchers:DEAD_AFTER=1", "--set", "api.core.di
 
 def freeze(scene, process) -> None:
     """Stop a process between two transactions: inside of one it would rightly keep all others waiting."""
-    with (scene.directory / "var" / "postroom.db.writer").open("ab") as turn:
-        while True:
-            os.kill(process.pid, signal.SIGSTOP)
-            scene.until(lambda: is_stopped(process.pid))
-            try:
-                fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.kill(process.pid, signal.SIGCONT)
-                time.sleep(0.01)
-            else:
-                return
+    while True:
+        os.kill(process.pid, signal.SIGSTOP)
+        scene.until(lambda: is_stopped(process.pid))
+        if scene.store.is_at_rest():
+            return
+        os.kill(process.pid, signal.SIGCONT)
+        time.sleep(0.01)
 
 
 def test_a_dispatcher_that_was_stopped_sends_nothing_more_of_what_others_took_over(scene, relay):

@@ -85,7 +85,7 @@ class Server:
             return self
         self.port = int(self.wait_for_line(r"http://127\.0\.0\.1:(\d+)")[1])
         self.wait_until_up("/readyz" if ready else "/healthz")
-        self.key = self.key or make_key(self.directory)
+        self.key = self.key or make_key(self.directory, self._settings.get("POSTROOM_DATABASE_URL"))
         return self
 
     def launch(self) -> None:
@@ -215,9 +215,9 @@ def environment(**settings: object) -> dict[str, str]:
     return inherited | {"PYTHONPATH": str(_ROOT)} | {name: str(value) for name, value in settings.items()}
 
 
-def make_key(directory: Path) -> str:
-    """Return the secret of a new live key that may do everything, in the database of a data directory."""
-    app = create_app(config.Settings(database_url=f"sqlite:///{directory}/var/postroom.db"))
+def make_key(directory: Path, url: object = None) -> str:
+    """Return the secret of a new live key that may do everything, in this database or that of a data directory."""
+    app = create_app(config.Settings(database_url=str(url or f"sqlite:///{directory}/var/postroom.db")))
     with app.app_context():
         migrations.upgrade()
         secret = keys.create(name="e2e", scopes=[Scope.ADMIN])[1]

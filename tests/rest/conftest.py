@@ -2,9 +2,7 @@
 
 import contextlib
 import contextvars
-import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +10,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
 
-from api.app import create_app
-from api.config import Settings
 from api.core import keys
 from api.core.attachments import Attachment
-from api.core.db import Base, close, db
+from api.core.db import db
 from api.core.models import ApiKey, Capture, Content, Delivery, Notification, Tag, User
 from schemas.vocabulary import Mode, Scope
 
@@ -26,27 +22,6 @@ class Client(FlaskClient):
 
     def open(self, *args: Any, **kwargs: Any) -> Any:
         return contextvars.Context().run(super().open, *args, **kwargs)
-
-
-@pytest.fixture(scope="session")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with the tables and nothing in them: copying it is quicker than making it anew for each test."""
-    path = tmp_path_factory.mktemp("tables") / "postroom.db"
-    app = create_app(Settings(database_url=f"sqlite:///{path}"))
-    with app.app_context():
-        Base.metadata.create_all(db.engine)
-    close(app)
-    return path
-
-
-@pytest.fixture
-def app(settings: Settings, tables: Path) -> Iterator[Flask]:
-    """An app with its tables, inside its context."""
-    shutil.copy(tables, settings.database_url.removeprefix("sqlite:///"))
-    app = create_app(settings)
-    with app.app_context():
-        yield app
-    close(app)
 
 
 @pytest.fixture

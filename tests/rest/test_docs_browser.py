@@ -1,5 +1,7 @@
 """/docs in a real Chromium: authorise, try out, and ask nobody else for anything."""
 
+import json
+import re
 import shutil
 import threading
 from dataclasses import dataclass, field
@@ -57,9 +59,9 @@ def visit(base):
     """A visit to the page."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        visit = Visit(browser.new_page())
+        visit = Visit(browser.new_context().new_page())
         visit.listen()
-        visit.page.set_default_timeout(30_000)
+        visit.page.set_default_timeout(120_000)
         visit.page.goto(f"{base}/docs")
         visit.page.wait_for_selector(".opblock")
         yield visit
@@ -96,3 +98,50 @@ def test_whoever_authorises_can_try_the_api_out(visit, base, app):
     assert {urlsplit(url).netloc for url in asked} == {urlsplit(base).netloc}
     # A refusal is an error to the console; a breach of the page's own policy would be another.
     assert [said for said in visit.complaints if "Failed to load resource" not in said] == []
+
+
+def try_out(page, operation, *, body=None, **parameters):
+    """Try an operation out with a body and parameters of one's own; return the status and the answer as shown."""
+    block = page.locator(f"[id$='-{operation}']")
+    block.locator(".opblock-summary-control").click()
+    block.locator(".try-out__btn").click()
+    for name, value in parameters.items():
+        block.locator(f"tr[data-param-name='{name}'] input").fill(value)
+    if body is not None:
+        block.locator("textarea.body-param__text").fill(json.dumps(body))
+    block.locator(".execute").click()
+    answer = block.locator(".live-responses-table .response").last
+    return answer.locator(".response-col_status").inner_text().split()[0], answer.inner_text()
+
+
+def test_whoever_sends_a_mail_from_the_page_can_open_its_status_link(visit, base, app):
+    secret = keys.create(name="docs", scopes=[Scope.ADMIN])[1]
+    authorize(visit.page, secret)
+    message = {"to": "ann@example.org", "subject": "From the page", "text": "Good day.\n", "status_token": True}
+
+    status, shown = try_out(visit.page, "send_notification", body=message)
+
+    assert status == "202"
+    sent = dict(re.findall(r'"(id|url|status_token|subject)": "([^"]+)"', shown))
+    assert sent["subject"].endswith("From the page")
+    # The headers are shown as well, because the page is of the same origin.
+    assert "location:" in shown
+    assert "ratelimit:" in shown
+
+    status, shown = try_out(visit.page, "get_notification", notification_id=sent["id"])
+    assert status == "200"
+    assert '"status": "queued"' in shown
+    assert '"recipient": "ann@example.org"' in shown
+
+    # The link is of the public URL; what it leads to here is the same path of this test's own server.
+    path = urlsplit(sent["url"]).path
+    tab = visit.page.context.new_page()
+    answer = tab.goto(f"{base}{path}?token={sent['status_token']}")
+    assert answer is not None
+    assert answer.status == 200
+    read = json.loads(tab.inner_text("body"))
+    assert (read["id"], read["status"]) == (sent["id"], "queued")
+
+    asked = [url for url in visit.asked if not url.startswith(("data:", "blob:"))]
+    assert {urlsplit(url).hostname for url in asked} == {"127.0.0.1"}
+    assert visit.complaints == []

@@ -3,11 +3,14 @@
 import json
 import time
 from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
 from sqlalchemy import delete
 
+from api.core import clock
 from api.core.db import transact
 from api.core.models import Notification
 from api.rest import events
@@ -15,7 +18,7 @@ from tests.conftest import SENT
 from tests.rest.conftest import is_problem
 
 STREAM = {"Accept": "text/event-stream"}
-LATER, STILL_LATER = "2027-01-01T09:00:00Z", "2027-01-02T09:00:00Z"
+LATER, STILL_LATER = (f"{clock.utcnow() + timedelta(days=days):%Y-%m-%d}T09:00:00Z" for days in (40, 41))
 
 
 class Reader:
@@ -42,7 +45,7 @@ class Reader:
                 return fields
 
     def _fields(self, block):
-        fields = {}
+        fields: dict[str, str] = {}
         for line in block.split("\n"):
             name, _, value = line.partition(":")
             value = value.removeprefix(" ")
@@ -73,7 +76,7 @@ def follow(client):
         answers.append(answer)
         return Reader(answer)
 
-    answers = []
+    answers: list[Any] = []
     yield follow
     for answer in answers:
         answer.close()
@@ -157,7 +160,7 @@ def test_who_asks_again_with_the_last_id_is_told_only_what_is_new(client, follow
     assert next(reader._chunks)
     client.patch(status["url"], json={"send_at": STILL_LATER})
 
-    assert json.loads(reader.next()["data"])["send_at"].startswith("2027-01-02")
+    assert json.loads(reader.next()["data"])["send_at"].startswith(STILL_LATER[:10])
 
 
 def test_who_asks_again_after_the_end_is_told_to_stop(client, follow, send):

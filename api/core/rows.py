@@ -1,0 +1,97 @@
+"""New rows on their way into tables: what an INSERT needs is worked out once for each table, not for each row."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+from typing import Any
+
+from sqlalchemy import Connection, Table
+from sqlalchemy.engine import Dialect
+
+#: Rows by table, in the order in which they can be inserted: what is referred to comes first.
+Rows = Sequence[tuple[Table, Sequence[Mapping[str, Any]]]]
+#: The same as one dialect's driver takes them: each statement with the parameters of each row.
+Prepared = Sequence[tuple["Insertion", list[tuple[Any, ...]]]]
+
+_Column = tuple[str, Any, Callable[[Any], Any] | None]
+#: Rows in one statement. Few sizes, so that the driver keeps all of the statements compiled.
+_SIZES = (32, 8, 2, 1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Insertion:
+    """The INSERT of a table: its text for so many rows, and the name, default and way to the driver of each column."""
+
+    texts: Mapping[int, str]
+    columns: Sequence[_Column]
+
+
+def insert(connection: Connection, rows: Rows) -> None:
+    """Insert rows, one statement for each table. A column that a row leaves out has its default, or null."""
+    if connection.dialect.name == "sqlite":
+        write(connection.exec_driver_sql, prepare(connection.dialect, rows))
+        return
+    for table, values in rows:
+        if values:
+            connection.execute(table.insert(), list(values))
+
+
+def prepare(dialect: Dialect, rows: Rows) -> Prepared:
+    """Return rows as the driver takes them; for dialects whose parameters go by position."""
+    return [_prepared(dialect, table, values) for table, values in rows if values]
+
+
+def write(execute: Callable[[str, tuple[Any, ...]], object], prepared: Prepared) -> None:
+    """Carry prepared statements out.
+
+    Many rows in one statement: with each statement the driver lets the other threads go first.
+    """
+    for insertion, parameters in prepared:
+        at = 0
+        for size in _SIZES:
+            while len(parameters) - at >= size:
+                execute(insertion.texts[size], tuple(chain.from_iterable(parameters[at : at + size])))
+                at += size
+
+
+def merged(several: Iterable[Prepared]) -> Prepared:
+    """Return one set of statements for several, each table at the place where it first stands."""
+    found: dict[Insertion, list[tuple[Any, ...]]] = {}
+    for prepared in several:
+        for statement, parameters in prepared:
+            found.setdefault(statement, []).extend(parameters)
+    return list(found.items())
+
+
+def _prepared(
+    dialect: Dialect, table: Table, values: Sequence[Mapping[str, Any]]
+) -> tuple[Insertion, list[tuple[Any, ...]]]:
+    insertion = _insertion(dialect, table)
+    return insertion, [
+        tuple(
+            [
+                row.get(name, default) if process is None else process(row.get(name, default))
+                for name, default, process in insertion.columns
+            ]
+        )
+        for row in values
+    ]
+
+
+@lru_cache(maxsize=128)
+def _insertion(dialect: Dialect, table: Table) -> Insertion:
+    columns = [column for column in table.columns if column is not table.autoincrement_column]
+    nulls = {column.name: None for column in columns}
+    texts = {size: str(table.insert().values([nulls] * size).compile(dialect=dialect)) for size in _SIZES}
+    return Insertion(
+        texts,
+        [
+            (
+                column.name,
+                getattr(column.default, "arg", None),
+                column.type.dialect_impl(dialect).bind_processor(dialect),
+            )
+            for column in columns
+        ],
+    )

@@ -1,0 +1,146 @@
+"""SQLite's side of the database: its pragmas, and how the works of one process share a transaction."""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, ProgrammingError
+from sqlalchemy.orm import Session
+
+from api.core import errors, rows
+from api.core.road import BUSY_SECONDS, Job
+from api.core.rows import Prepared
+
+T = TypeVar("T")
+
+
+def engine_options() -> dict[str, Any]:
+    """Return the SQLAlchemy engine options."""
+    return {"connect_args": {"timeout": BUSY_SECONDS, "check_same_thread": False}, "pool_size": 20}
+
+
+def watch(engine: Engine) -> None:
+    """Give each connection its pragmas, and each transaction the isolation and the durability that it asks for."""
+    event.listen(engine, "connect", _on_connect)
+    event.listen(engine, "begin", _on_begin)
+
+
+def carry(engine: Engine, jobs: Sequence[Job]) -> None:
+    """Do the jobs in one transaction. Who fails undoes nobody else's; if the commit fails, all of them do."""
+    prepared = [job.work for job in jobs]
+    if not any(map(callable, prepared)) and _is_written(engine, rows.merged(prepared)):
+        for job in jobs:
+            job.end()
+        return
+    try:
+        with _begun(engine, durable=jobs[0].shares) as connection:
+            if len(jobs) == 1:
+                # Nobody to be kept apart from: its failure undoes the transaction.
+                jobs[0].end(_done(connection, jobs[0].work))
+            else:
+                _carry_together(connection, jobs)
+    except DatabaseError as error:
+        for job in jobs:
+            if job.error is None:
+                job.end(error=_told(error))
+
+
+def _is_written(engine: Engine, prepared: Prepared) -> bool:
+    """Insert rows durably by the driver alone, as nearly all are; False, with nothing stored, if anything is wrong."""
+    try:
+        connection = engine.raw_connection()
+    except DatabaseError:
+        return False
+    try:
+        cursor = connection.cursor()
+        _begin(cursor.execute, durable=True)
+        rows.write(cursor.execute, prepared)
+        connection.commit()
+        return True
+    except sqlite3.Error:
+        connection.rollback()
+        return False
+    finally:
+        connection.close()
+
+
+def _carry_together(connection: Connection, jobs: Sequence[Job]) -> None:
+    new = [job for job in jobs if not callable(job.work)]
+    rest: Sequence[Job] = jobs
+    # All new rows in as few statements as for one; if a single one is refused, each on its own tells whose it is.
+    if new and _succeeds(
+        connection, new, lambda: rows.write(connection.exec_driver_sql, rows.merged(job.work for job in new))
+    ):
+        rest = [job for job in jobs if callable(job.work)]
+    for job in rest:
+        _succeeds(connection, [job], partial(job.context.run, _done, connection, job.work))
+
+
+def _succeeds(connection: Connection, jobs: Sequence[Job], work: Callable[[], Any]) -> bool:
+    """Do the work of some jobs in a savepoint, and note what came of it."""
+    savepoint = connection.begin_nested()
+    try:
+        result = work()
+        savepoint.commit()
+    except Exception as error:  # noqa: BLE001 -- it is handed to the caller whose work raised it
+        savepoint.rollback()
+        for job in jobs:
+            job.end(error=_told(error) if isinstance(error, DatabaseError) else error)
+        return False
+    for job in jobs:
+        job.end(result)
+    return True
+
+
+def _done(connection: Connection, work: Callable[[Session], Any] | Prepared) -> Any:
+    if callable(work):
+        return _worked(connection, work)
+    return rows.write(connection.exec_driver_sql, work)
+
+
+def _worked(connection: Connection, work: Callable[[Session], T]) -> T:
+    with Session(connection, expire_on_commit=False, join_transaction_mode="rollback_only") as session:
+        result = work(session)
+        session.flush()
+        return result
+
+
+@contextmanager
+def _begun(engine: Engine, *, durable: bool, **options: Any) -> Iterator[Connection]:
+    with engine.connect() as connection:
+        writing = connection.execution_options(postroom_durable=durable, postroom_write=True, **options)
+        with writing.begin():
+            yield writing
+
+
+def _told(error: DatabaseError) -> Exception:
+    """Return what a caller is told: a broken rule of the tables as it is, all else as a database in trouble."""
+    if isinstance(error, IntegrityError | ProgrammingError | DataError):
+        return error
+    trouble = errors.Unavailable("The database cannot be written just now.")
+    trouble.__cause__ = error
+    return trouble
+
+
+def _on_connect(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # the driver must not begin transactions on its own
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _on_begin(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    if not options.get("postroom_write"):
+        return
+    _begin(connection.exec_driver_sql, durable=options["postroom_durable"])
+
+
+def _begin(execute: Callable[[str], object], *, durable: bool) -> None:
+    # FULL syncs the log at each commit, NORMAL only at checkpoints; it cannot change inside a transaction.
+    execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+    # A read that turns into a write fails at once whatever the busy timeout: take the write lock first.
+    execute("BEGIN IMMEDIATE")
