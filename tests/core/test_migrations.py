@@ -189,8 +189,8 @@ def test_a_database_of_ours_that_was_copied_without_its_log_is_written_ahead_aga
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA journal_mode=DELETE").fetchone() == ("delete",)
     connection.close()
-    with db.engine.connect() as connection:
-        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    with db.engine.connect() as ours:
+        assert ours.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
 
 
 def test_a_file_that_is_no_database_is_refused_and_left_alone(path):
