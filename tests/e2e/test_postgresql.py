@@ -132,7 +132,7 @@ def test_servers_that_start_at_once_make_the_tables_once(tmp_path, postgresql):
             assert "serves http://" in process.stdout.readline()
     finally:
         for process in running:
-            os.killpg(process.pid, signal.SIGTERM)
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait(PATIENCE)
             assert process.stdout is not None
             process.stdout.close()
