@@ -29,7 +29,9 @@ def house(app: Flask, holder: UUID, tmp_path: Path) -> House:
 
 
 @pytest.fixture
-def killed(app: Flask, claim: Any, house: House, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[Claim]]:
+def killed(
+    app: Flask, claim: Any, house: House, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Callable[[str], str]], list[Claim]]:
     """Have another dispatcher claim everything, note in its journal that the first was sent, and die; give its claims.
 
     Where it stood is changed by a function of the name that it has given itself.
