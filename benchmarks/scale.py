@@ -157,8 +157,9 @@ def written(fields: Sequence[Field], rounds: int, count: int, lines: Sequence[st
         parts += [f"## {field.title[0].upper()}{field.title[1:]}", ""]
         parts += [*report.table(field, firsts), "", *bound(field), ""]
     parts += [
-        "Cores that are all busy bound the rate: more processes then only share them. Each mail was sent once, by one "
-        "attempt, and came. Of those that were accepted meanwhile:",
+        "Cores that are all busy, with these or with somebody else's work (see the load above), bound the rate: "
+        "more processes then only share them. Each mail was sent once, by one attempt, and came. Of those that were "
+        "accepted meanwhile:",
         "",
         *accepts(fields[1]),
         "",
