@@ -160,7 +160,7 @@ def test_a_refused_login_stops_the_relay_keeps_the_mail_and_resumes_when_mended(
     notification = accept()
 
     until(lambda: (known := transact(transports.get)) is not None and known.state is TransportState.STOPPED)
-    assert status(notification) is NotificationStatus.QUEUED
+    until(lambda: status(notification) is NotificationStatus.QUEUED)
     assert relay.messages() == []
 
     relay.configure(users={}, auth_required=False)

@@ -9,14 +9,14 @@ from uuid import UUID, uuid4
 import pytest
 from flask import Flask
 
-from api.core import clock, dispatchers
+from api.core import clock, dispatchers, transports
 from api.core.claim import Claim, Settlement
-from api.core.db import transact
+from api.core.db import db, transact
 from api.core.journal import Journal
 from api.core.models import Dispatcher, Notification
 from api.delivery.circuit import Circuit
 from api.delivery.house import House
-from schemas.vocabulary import DeliveryStatus
+from schemas.vocabulary import DeliveryStatus, TransportState
 from tests.conftest import SENT
 
 Accept = Callable[..., Notification]
@@ -110,3 +110,13 @@ def test_a_journal_in_our_folder_of_who_keeps_its_own_elsewhere_is_not_believed(
 
     assert len(claim(by=uuid4())) == 2
     assert [delivery(one).possible_duplicate for one in accepted] == [True, True]
+
+
+def test_a_relay_is_known_and_up_from_the_moment_that_somebody_dispatches(
+    app: Flask, holder: UUID, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        House(holder, Circuit(senders=1, first=1, longest=1), tmp_path).move_in()
+
+    [relay] = transports.every(db.session())
+    assert (relay.name, relay.state, relay.next_probe_at, relay.error_at) == ("default", TransportState.UP, None, None)
