@@ -15,7 +15,7 @@ RUN /opt/postroom/bin/pip install --no-cache-dir --no-deps . \
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/postroom postroom
 COPY --from=build /opt/postroom /opt/postroom
-ENV PATH=/opt/postroom/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ENV PATH=/opt/postroom/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 POSTROOM_STATE=/var/lib/postroom/var
 USER 10001
 # All that is ever written lies here: journals, and the database where it is SQLite. The rest may be read-only.
 WORKDIR /var/lib/postroom

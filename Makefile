@@ -103,6 +103,10 @@ bench-backlog: .venv ## Measure claims, memory and accepts with a million mails 
 bench-waiters: .venv ## Measure what slow clients and waiters cost everybody else
 	$(BIN)/python -m benchmarks.waiters $(ARGS)
 
+.PHONY: bench-scale
+bench-scale: .venv var/bench/.peers ## Measure 1, 2 and 4 dispatchers on PostgreSQL, by thread, process and Celery
+	$(BIN)/python -m benchmarks.scale $(ARGS)
+
 # What cannot be had is left out of the measurement, which says so.
 var/bench/.peers: benchmarks/peers.txt benchmarks/package.json
 	@mkdir -p var/bench/node && $(BIN)/python -m venv --clear --without-pip var/bench/peers

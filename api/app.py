@@ -43,7 +43,7 @@ def create_app(settings: config.Settings | None = None, *, reload: bool = False)
         probe_first=settings.relay_probe_first,
         probe_max=settings.relay_probe_max,
         grace=settings.grace,
-        journals=_beside(url),
+        journals=_state(settings, url),
     )
     db.configure(app)
     watch.configure(app, seats=settings.waiters)
@@ -80,8 +80,10 @@ def database_url(settings: config.Settings) -> str:
     return url.render_as_string(hide_password=False)
 
 
-def _beside(url: str) -> Path:
-    """Return the folder of a SQLite database; other databases are not on this machine, and it is `var`."""
+def _state(settings: config.Settings, url: str) -> Path:
+    """Return the folder for files: unless another is set, a SQLite database's own, and `var` for one elsewhere."""
+    if settings.state is not None:
+        return Path(settings.state).absolute()
     database = make_url(url).database
     on_disk = url.startswith("sqlite") and database and database != ":memory:"
     return Path(str(database)).parent if on_disk else Path("var").absolute()

@@ -36,6 +36,7 @@ class Settings:
 
     database_url: str = field(default="sqlite:///var/postroom.db", repr=False)
     database_connections: int = 20
+    state: str | None = None
     public_url: str = "http://127.0.0.1:8000"
     trusted_hosts: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()

@@ -9,13 +9,12 @@ from functools import partial
 from pathlib import Path
 
 import click
-from flask import Flask
+from flask import Flask, current_app
 
 from api import serving
 from api.app import create_app, start_dispatcher
 from api.config import Settings
 from api.core import keys
-from api.core.db import db
 from api.delivery.inbox import Inbox
 from api.startup import prepared, reachable
 from schemas.vocabulary import Scope
@@ -93,10 +92,9 @@ def completed(settings: Settings, *, inbox: socket.socket | None) -> Settings:
 def key() -> str:
     """Return the secret of a live key that may do everything, the same one as long as its file lies there.
 
-    The file stands beside the database. Raises UnusableKey.
+    The file stands in the folder for files, unless told otherwise beside the database. Raises UnusableKey.
     """
-    url = db.engine.url
-    folder = Path(url.database).parent if url.get_backend_name() == "sqlite" and url.database else Path("var")
+    folder: Path = current_app.extensions["postroom.dispatch"].journals
     path = folder / KEY_FILE
     try:
         secret = path.read_text().strip() if path.exists() else None

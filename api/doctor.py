@@ -129,7 +129,7 @@ def _journals(app: Flask) -> Finding:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        cure = "dispatchers keep their journals there; start Postroom where it may write"
+        cure = "dispatchers keep their journals there; give the process the right, or another folder by POSTROOM_STATE"
         return Finding("journals", False, f"{folder} cannot be written: {error.strerror}", cure)
     return Finding("journals", True, f"{folder} can be written")
 

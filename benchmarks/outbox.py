@@ -22,11 +22,11 @@ _BATCH = 500
 
 
 @contextmanager
-def opened(database: Path) -> Iterator[Flask]:
-    """Give an app in its context on this database, with its tables."""
+def opened(database: Path | str) -> Iterator[Flask]:
+    """Give an app in its context on this database, a file of SQLite's or a URL, with its tables."""
     app = create_app(
         Settings(
-            database_url=f"sqlite:///{database}",
+            database_url=f"sqlite:///{database}" if isinstance(database, Path) else database,
             sender=SENDER,
             rate_limit="off",
             recipient_limit="off",
@@ -41,7 +41,7 @@ def opened(database: Path) -> Iterator[Flask]:
         close(app)
 
 
-def fill(database: Path, count: int) -> None:
+def fill(database: Path | str, count: int) -> None:
     """Make a database with so many accepted mails."""
     with opened(database):
         for start in range(0, count, _BATCH):

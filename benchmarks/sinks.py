@@ -30,6 +30,8 @@ class Sink:
         #: Who vouches for the certificate, where there is one.
         self.ca: Path | None = None
         self.figures: dict[str, Any] = {}
+        #: Its process.
+        self.pids: list[int] = []
 
     def count(self) -> int:
         """Return how many messages have come; for a recording sink, once it has ended."""
@@ -77,9 +79,11 @@ def _smtp_sink(directory: Path) -> Iterator[Sink]:
     # A pipe that nobody reads would stop it: its counters are rewritten at each message.
     with told.open("wb") as output:
         command = [str(SMTP_SINK), "-c", *user, f"127.0.0.1:{port}", str(_BACKLOG)]
-        with started(command, log=directory / "sink.log", stdout=output.fileno()):
+        with started(command, log=directory / "sink.log", stdout=output.fileno()) as process:
             wait_for_port(port)
-            yield PostfixSink(port, directory)
+            sink = PostfixSink(port, directory)
+            sink.pids = [process.pid]
+            yield sink
 
 
 @contextmanager
@@ -93,6 +97,7 @@ def _recording(directory: Path, delay: float, *, secure: bool) -> Iterator[Sink]
         assert process.stdout is not None
         sink = Sink(int(process.stdout.readline()), directory)
         sink.ca = directory / "ca.pem" if secure else None
+        sink.pids = [process.pid]
         yield sink
         told, _ = process.communicate(timeout=PATIENCE)
         sink.figures.update(json.loads(told))

@@ -157,3 +157,18 @@ def test_an_administrator_at_the_simulator_is_refused(tmp_path):
     settings = config.Settings(database_url=f"sqlite:///{tmp_path}/x.db", admin="delivered@simulator.example")
     with pytest.raises(config.ConfigError, match="POSTROOM_ADMIN"):
         create_app(settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "folder"),
+    [("sqlite:///data/postroom.db", "data"), ("postgresql://nobody@127.0.0.1/postroom", "var")],
+)
+def test_journals_lie_beside_the_database_unless_another_folder_is_named(
+    environment, tmp_path, monkeypatch, url, folder
+):
+    monkeypatch.chdir(tmp_path)
+    environment(POSTROOM_DATABASE_URL=url)
+    assert create_app(config.read()).extensions["postroom.dispatch"].journals == tmp_path / folder
+
+    environment(POSTROOM_STATE="state")
+    assert create_app(config.read()).extensions["postroom.dispatch"].journals == tmp_path / "state"

@@ -1,6 +1,5 @@
 """The dispatchers that are alive, by heartbeat; what the dead ones held falls due again."""
 
-import hashlib
 import os
 import socket
 from datetime import datetime, timedelta
@@ -36,12 +35,17 @@ def host() -> str:
     """Return a name for where process ids mean something and journals are found: machine, pid namespace, folder.
 
     Who keeps journals elsewhere is a stranger even on this machine: to find none would say that nothing was begun.
+    Raises Unavailable where the folder cannot be written.
     """
     namespace = Path("/proc/self/ns/pid")
     inode = namespace.stat().st_ino if namespace.exists() else 0
-    journals: Path = current_app.extensions["postroom.dispatch"].journals
-    folder = hashlib.sha256(os.fsencode(journals.resolve())).hexdigest()[:12]
+    folder = journal.identity(current_app.extensions["postroom.dispatch"].journals)
     return f"{socket.gethostname()}:{inode}:{folder}"
+
+
+def shares_journals(one: Dispatcher) -> bool:
+    """Tell whether a dispatcher keeps its journal where we do, be it in a container whose processes we do not see."""
+    return one.host.rpartition(":")[2] == host().rpartition(":")[2]
 
 
 def register(session: Session, *, drive: Drive = Drive.THREAD) -> UUID:

@@ -72,6 +72,12 @@ class Statement:
             assert list(names) == list(columns), names  # noqa: S101 -- the order in which the caller builds its rows
             connection.exec_driver_sql(text, list(map(tuple, rows)))
 
+    def columns(self, connection: Connection, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Run it once for all rows, whose values are in the order of these names: each name is given a list."""
+        text, _, constants = self._prepared(connection.dialect)
+        values = {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+        connection.exec_driver_sql(text, {**constants, **values})
+
     def _prepared(self, dialect: Dialect) -> tuple[str, Sequence[str] | None, Mapping[str, Any]]:
         known = self._compiled.get(dialect.name)
         if known is None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from api.core.claim import Blame, Hold, Reply, Result, Settlement
 from api.core.errors import Unavailable
@@ -28,6 +28,8 @@ from schemas.vocabulary import Outcome, Phase
 
 #: Octets after which what is settled in the table is left out of a new file.
 COMPACT_SIZE = 1024 * 1024
+#: The file that tells one folder of journals from another.
+IDENTITY = "journals.id"
 
 #: What `json.dumps` does with a text, without what it asks before that.
 _quoted = json.JSONEncoder().encode
@@ -39,6 +41,10 @@ class Replay:
 
     settlements: tuple[Settlement, ...]
     begun: tuple[Hold, ...]
+
+
+#: There is no journal: its owner never got so far as to claim anything, or it lies elsewhere.
+NONE = Replay((), ())
 
 
 class Journal:
@@ -114,13 +120,32 @@ class Journal:
             self._size = len(content)
 
 
+def identity(folder: Path) -> str:
+    """Return a name for a folder of journals, the same wherever it is mounted. Raises Unavailable.
+
+    It is made at the first call: of those who come at once one wins, and nobody reads half of it.
+    """
+    path = folder / IDENTITY
+    try:
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            made = folder / f"{IDENTITY}.{uuid4().hex}"
+            made.write_text(uuid4().hex)
+            with contextlib.suppress(FileExistsError):
+                path.hardlink_to(made)
+            made.unlink()
+        return path.read_text()
+    except OSError as error:
+        raise Unavailable(f"The folder {folder}, for journals, cannot be written.") from error
+
+
 @contextlib.contextmanager
 def left_behind(path: Path) -> Iterator[Replay | None]:
     """Read the journal of a dead dispatcher, and remove it once that was made use of; None while its process lives."""
     try:
         file = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
-        yield Replay((), ())
+        yield NONE
         return
     except OSError:  # it may hold anything
         yield None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Boolean, Table, and_, bindparam, insert, or_, select, update
+from sqlalchemy import ARRAY, Boolean, Table, and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from api.core import retry
@@ -44,6 +44,19 @@ _REMEMBERED = (
     "duration_ms",
 )
 _REMEMBER = Statement(insert(_HISTORY).values({name: bindparam(name) for name in _REMEMBERED}).inline())
+#: The same for a server: a statement for each row would cost it, and us, several times as much as the rows do.
+_REMEMBER_ALL = Statement(
+    insert(_HISTORY)
+    .from_select(
+        list(_REMEMBERED),
+        select(
+            func.unnest(*(bindparam(name, type_=ARRAY(_HISTORY.c[name].type)) for name in _REMEMBERED))
+            .table_valued(*_REMEMBERED)
+            .render_derived()
+        ),
+    )
+    .inline()
+)
 _UNSENT = (
     update(_TABLE)
     .where(_TABLE.c.id == bindparam("key"))
@@ -83,7 +96,11 @@ def remember(session: Session, settlements: Sequence[Settlement]) -> None:
     if settlements:
         connection = session.connection()
         form = codec(connection.dialect.name)
-        _REMEMBER.many(connection, _REMEMBERED, [_remembered(one, form) for one in settlements])
+        rows = [_remembered(one, form) for one in settlements]
+        if connection.dialect.name == "postgresql":
+            _REMEMBER_ALL.columns(connection, _REMEMBERED, rows)
+        else:
+            _REMEMBER.many(connection, _REMEMBERED, rows)
 
 
 def _store_sent(session: Session, token: UUID, sent: Sequence[Settlement]) -> Sequence[Settlement]:

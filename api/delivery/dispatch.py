@@ -254,6 +254,8 @@ class Dispatcher:
         if self.trouble != said:
             log.error("dispatcher: %s", said)
         self.trouble = said
+        # Somebody's call from before is answered by this very trouble.
+        self._wake.clear()
         self._wake.wait(RETRY_SECONDS)
 
     def _leave(self, house: House, crew: Crew) -> None:

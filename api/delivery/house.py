@@ -102,7 +102,8 @@ class House:
             with journal.left_behind(self.path(one.id)) as left:
                 if left is None and local and not (silent and runs):
                     continue  # its journal is locked: it is alive with another id here, or another dispatcher buries it
-                recovered = transact(partial(self._inherit, one=one, left=left if local else None), durable=False)
+                found = left if local or (left is not journal.NONE and dispatchers.shares_journals(one)) else None
+                recovered = transact(partial(self._inherit, one=one, left=found), durable=False)
             if recovered:
                 log.warning("%d deliveries of a dead dispatcher fall due again", recovered)
 

@@ -5,6 +5,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -338,3 +339,29 @@ def test_ids_come_back_as_ids(opened, path):
     [one] = read(path).begun
     assert isinstance(one.delivery_id, UUID)
     assert isinstance(one.token, UUID)
+
+
+class TestTheFoldersName:
+    def test_all_who_ask_at_once_are_told_the_same(self, tmp_path):
+        folder = tmp_path / "new"
+        start = threading.Barrier(8)
+
+        def ask(_):
+            start.wait()
+            return journal.identity(folder)
+
+        with ThreadPoolExecutor(8) as pool:
+            names = set(pool.map(ask, range(8)))
+        assert len(names) == 1
+        assert [one.name for one in folder.iterdir()] == [journal.IDENTITY]
+
+    def test_it_goes_with_the_folder_wherever_that_is_mounted(self, tmp_path):
+        name = journal.identity(tmp_path / "here")
+        (tmp_path / "here").rename(tmp_path / "there")
+        assert journal.identity(tmp_path / "there") == name
+        assert journal.identity(tmp_path / "here") != name
+
+    def test_a_folder_that_cannot_be_made_is_told(self, tmp_path):
+        (tmp_path / "file").touch()
+        with pytest.raises(Unavailable, match="cannot be written"):
+            journal.identity(tmp_path / "file" / "state")

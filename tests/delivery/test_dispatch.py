@@ -15,6 +15,7 @@ from api.core.claim import Address
 from api.core.db import Base, close, db, transact
 from api.core.models import ApiKey, Capture, Delivery, Dispatcher, Notification
 from api.delivery import thread
+from api.delivery.dispatch import RETRY_SECONDS
 from api.delivery.dispatch import Dispatcher as Dispatching
 from schemas.vocabulary import DeliveryStatus, NotificationStatus, Outcome, TransportState
 from tests.relay.actions import drop, hang, reply
@@ -159,7 +160,7 @@ def test_a_refused_login_stops_the_relay_keeps_the_mail_and_resumes_when_mended(
     notification = accept()
 
     until(lambda: (known := transact(transports.get)) is not None and known.state is TransportState.STOPPED)
-    assert status(notification) is NotificationStatus.QUEUED
+    until(lambda: status(notification) is NotificationStatus.QUEUED)
     assert relay.messages() == []
 
     relay.configure(users={}, auth_required=False)
@@ -295,3 +296,18 @@ def test_a_drained_thread_leaves_no_thread_behind(app, dispatching, until):
 
 def _spoil(session) -> None:
     session.query(Delivery).update({"recipient": "no address"})
+
+
+def test_a_call_from_before_is_no_reason_to_try_again_without_a_pause(app, tmp_path):
+    (tmp_path / "file").touch()
+    settings = app.extensions["postroom.dispatch"]
+    app.extensions["postroom.dispatch"] = replace(settings, journals=tmp_path / "file" / "state")
+    dispatcher = Dispatching(app)
+    dispatcher.nudge()
+    ends = iter([False, False, True])
+    began = time.monotonic()
+
+    dispatcher.run(lambda: next(ends))
+
+    assert time.monotonic() - began >= 2 * RETRY_SECONDS * 0.9
+    assert "cannot be written" in (dispatcher.trouble or "")

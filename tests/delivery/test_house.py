@@ -1,20 +1,57 @@
 """A dispatcher's place among the others."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from flask import Flask
 
-from api.core import transports
+from api.core import clock, dispatchers, transports
+from api.core.claim import Claim, Settlement
 from api.core.db import db, transact
-from api.core.models import Notification
+from api.core.journal import Journal
+from api.core.models import Dispatcher, Notification
 from api.delivery.circuit import Circuit
 from api.delivery.house import House
-from schemas.vocabulary import TransportState
+from schemas.vocabulary import DeliveryStatus, TransportState
+from tests.conftest import SENT
 
 Accept = Callable[..., Notification]
+
+
+@pytest.fixture
+def house(app: Flask, holder: UUID, tmp_path: Path) -> House:
+    """The place of a living dispatcher, who takes others for dead as soon as they are silent."""
+    return House(holder, Circuit(senders=1, first=1, longest=1), tmp_path)
+
+
+@pytest.fixture
+def killed(
+    app: Flask, claim: Any, house: House, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Callable[[str], str]], list[Claim]]:
+    """Have another dispatcher claim everything, note in its journal that the first was sent, and die; give its claims.
+
+    Where it stood is changed by a function of the name that it has given itself.
+    """
+    monkeypatch.setattr(dispatchers, "DEAD_AFTER", timedelta(0))
+
+    def killed(stood: Callable[[str], str]) -> list[Claim]:
+        dead = transact(dispatchers.register)
+        transact(lambda session: _move(session.get(Dispatcher, dead), stood))
+        claims: list[Claim] = claim(by=dead)
+        journal = Journal(house.path(dead))
+        journal.write(Settlement(claims[0], SENT, clock.utcnow()), claims[1])
+        journal.close()
+        return claims
+
+    return killed
+
+
+def _move(one: Any, stood: Callable[[str], str]) -> None:
+    one.host = stood(one.host)
 
 
 def test_what_a_living_dispatcher_holds_is_taken_by_no_other_however_long_it_takes(
@@ -32,6 +69,47 @@ def test_what_a_living_dispatcher_holds_is_taken_by_no_other_however_long_it_tak
 
     at(seconds=2.7 * lease.total_seconds())
     assert len(claim(by=uuid4())) == 1
+
+
+def test_the_journal_of_a_container_that_was_killed_is_found_where_others_keep_theirs(
+    accept: Accept, house: House, killed: Any, delivery: Any, claim: Any, tmp_path: Path
+) -> None:
+    accepted = [accept() for _ in range(3)]
+    killed(lambda host: f"another-container:1:{host.rpartition(':')[2]}")
+
+    house.move_in()
+    claim(by=uuid4())
+
+    assert [delivery(one).status for one in accepted] == [DeliveryStatus.SENT, *[DeliveryStatus.SENDING] * 2]
+    assert [delivery(one).possible_duplicate for one in accepted] == [False, True, False]
+    assert list(tmp_path.glob("*.journal")) == []
+
+
+@pytest.mark.parametrize("folder", ["same", "other"])
+def test_what_a_host_held_that_is_gone_with_its_journal_is_sent_again_and_marked(
+    accept: Accept, house: House, killed: Any, delivery: Any, claim: Any, tmp_path: Path, folder: str
+) -> None:
+    accepted = [accept() for _ in range(3)]
+    killed(lambda host: f"machine-lost:1:{host.rpartition(':')[2] if folder == 'same' else 'elsewhere'}")
+    for file in tmp_path.glob("*.journal"):
+        file.unlink()
+
+    house.move_in()
+
+    assert len(claim(by=uuid4())) == 3
+    assert [delivery(one).possible_duplicate for one in accepted] == [True] * 3
+
+
+def test_a_journal_in_our_folder_of_who_keeps_its_own_elsewhere_is_not_believed(
+    accept: Accept, house: House, killed: Any, delivery: Any, claim: Any
+) -> None:
+    accepted = [accept() for _ in range(2)]
+    killed(lambda _: "machine-lost:1:elsewhere")
+
+    house.move_in()
+
+    assert len(claim(by=uuid4())) == 2
+    assert [delivery(one).possible_duplicate for one in accepted] == [True, True]
 
 
 def test_a_relay_is_known_and_up_from_the_moment_that_somebody_dispatches(

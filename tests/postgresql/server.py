@@ -47,9 +47,13 @@ _PATIENCE = 60.0
 
 
 class Server:
-    """A server in a folder of its own, running inside `with`. Its only way in is a socket in that folder."""
+    """A server in a folder of its own, running inside `with`. Its only way in is a socket in that folder.
 
-    def __init__(self) -> None:
+    Its settings are for tests, but for those that are given.
+    """
+
+    def __init__(self, **config: object) -> None:
+        self._config = _CONFIG | config
         place = "/tmp" if os.access("/tmp", os.W_OK) else None  # noqa: S108 -- short enough for a socket's name
         self._folder = Path(tempfile.mkdtemp(prefix="postroom-pg-", dir=place))
         self._data = self._folder / "data"
@@ -87,7 +91,7 @@ class Server:
 
     def start(self) -> None:
         """Start the server, and wait until it takes connections."""
-        settings = [part for name, value in _CONFIG.items() for part in ("-c", f"{name}={value}")]
+        settings = [part for name, value in self._config.items() for part in ("-c", f"{name}={value}")]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._binaries / "postgres", "-D", self._data, "-k", self._folder, *settings],
