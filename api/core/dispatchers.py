@@ -91,12 +91,14 @@ def bury(session: Session, one: Dispatcher, left: journal.Replay | None, *, sche
     as_found = and_(Dispatcher.id == one.id, true() if left is not None else Dispatcher.seen_at == one.seen_at)
     if session.execute(delete(Dispatcher).where(as_found).returning(Dispatcher.id)).first() is None:
         return 0
+    spared = 0
     if left is None:
         outbox.suspect(session, one.id)
     else:
         settling.settle(session, left.settlements, schedule=schedule, rand=lambda: 0.0)
         outbox.enter(session, left.begun)
-    return outbox.recover(session, [one.id])
+        spared = outbox.spare(session, one.id, most=current_app.extensions["postroom.dispatch"].senders)
+    return spared + outbox.recover(session, [one.id])
 
 
 def alive(session: Session) -> int:
