@@ -20,6 +20,8 @@ from api.core.models import Delivery, Dispatcher
 BEAT_SECONDS = 5.0
 #: Silent for longer, a dispatcher counts as dead. Its late writes are fenced, should it only have been paused.
 DEAD_AFTER = timedelta(seconds=30)
+#: Claims that a sender has taken up at most and not begun.
+TAKEN_UP = 2
 
 
 class Drive(StrEnum):
@@ -97,7 +99,8 @@ def bury(session: Session, one: Dispatcher, left: journal.Replay | None, *, sche
     else:
         settling.settle(session, left.settlements, schedule=schedule, rand=lambda: 0.0)
         outbox.enter(session, left.begun)
-        spared = outbox.spare(session, one.id, most=current_app.extensions["postroom.dispatch"].senders)
+        taken_up = current_app.extensions["postroom.dispatch"].senders * TAKEN_UP
+        spared = outbox.spare(session, one.id, most=taken_up)
     return spared + outbox.recover(session, [one.id])
 
 

@@ -192,8 +192,8 @@ def spare(session: Session, holder: UUID, *, most: int) -> int:
     """Give back what a dead holder cannot have begun, as if it had not been claimed; return how many those are.
 
     None of them is what killed it. To be called once those that were let into DATA are noted. Claims are taken up in
-    the order in which they fell to the holder: the first `most` of the others, one for each of its senders, may have
-    been taken up, too.
+    the order in which they fell to the holder: the first `most` of the others, a few for each of its senders, may
+    have been taken up, too.
     """
     mine = and_(
         Delivery.finished_at.is_(None),

@@ -270,16 +270,16 @@ def test_what_a_dead_dispatchers_journal_knew_is_stored(accept, claim, delivery,
 
 
 def test_what_a_dead_dispatcher_cannot_have_taken_up_is_not_blamed_for_its_death(accept, app, claim, delivery, bury):
-    senders = app.extensions["postroom.dispatch"].senders
-    accepted = [accept() for _ in range(senders + 2)]
+    most = app.extensions["postroom.dispatch"].senders * dispatchers.TAKEN_UP
+    accepted = [accept() for _ in range(most + 2)]
 
     for _ in range(outbox.MAX_LAPSES):
         held = claim(by=transact(dispatchers.register))
         bury(journal.Replay((), (held[0],)))
 
     claim(by=uuid4())
-    begun, *taken_up = accepted[: senders + 1]
-    assert [delivery(one).status for one in (begun, *taken_up)] == [D.FAILED] * (senders + 1)
+    begun, *taken_up = accepted[: most + 1]
+    assert [delivery(one).status for one in (begun, *taken_up)] == [D.FAILED] * (most + 1)
     untouched = delivery(accepted[-1])
     assert (untouched.status, untouched.lapses, untouched.attempts) == (D.SENDING, 0, 1)
     assert not untouched.possible_duplicate
