@@ -15,9 +15,8 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --no-config --universal --python
 
 # What drives a program that is not here is left out; pytest's last line then counts it as deselected.
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
-NODE := $(shell command -v node)
 CURL := $(shell command -v curl)
-LACKING := $(if $(BROWSER),,and not browser) $(if $(NODE),,and not node) $(if $(CURL),,and not curl)
+LACKING := $(if $(BROWSER),,and not browser) $(if $(CURL),,and not curl)
 SELECTION := $(if $(strip $(LACKING)),-m "$(wordlist 2,99,$(LACKING))")
 
 .PHONY: help

@@ -13,7 +13,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -53,8 +53,10 @@ class Laggards:
         now = time.monotonic()
         seen: dict[object, tuple[float, int]] = {}
         count = 0
-        for connection in _connections(self._port):
-            with connection, suppress(OSError):
+        for name in os.listdir("/proc/self/fd"):
+            with _borrowed(int(name)) as connection, suppress(OSError):
+                if connection is None or not _is_to(connection, self._port):
+                    continue
                 client = connection.getpeername()
                 info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SIZE)
                 [idle], [received] = _SENT.unpack_from(info), _RECEIVED.unpack_from(info)
@@ -81,22 +83,22 @@ def start(port: int) -> None:
         threading.Thread(target=Laggards(port).watch, name="laggards", daemon=True).start()
 
 
-def _connections(port: int) -> Iterator[socket.socket]:
-    """Yield the process's own connections to this port, each as a duplicate that has to be closed."""
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            duplicate = os.dup(int(name))
-        except OSError:
-            continue
-        try:
-            connection = socket.socket(fileno=duplicate)
-        except OSError:  # no socket
-            os.close(duplicate)
-            continue
-        if _is_to(connection, port):
-            yield connection
-        else:
-            connection.close()
+@contextmanager
+def _borrowed(descriptor: int) -> Iterator[socket.socket | None]:
+    """Lend the socket of a descriptor, None where it is something else.
+
+    Neither a duplicate nor anything else is closed: whoever closes any descriptor of a file gives up all of the
+    process's locks on it (POSIX, fcntl), and SQLite's other processes would take the database for unused.
+    """
+    try:
+        borrowed = socket.socket(fileno=descriptor)
+    except OSError:
+        yield None
+        return
+    try:
+        yield borrowed
+    finally:
+        borrowed.detach()
 
 
 def _is_to(connection: socket.socket, port: int) -> bool:

@@ -15,6 +15,8 @@ _LABEL = r"(?:[A-Za-z0-9-]|[^\x00-\x7f\s])+"
 _ADDRESS = re.compile(rf"(?P<local>{_ATOM}(?:\.{_ATOM})*)@(?P<domain>{_LABEL}(?:\.{_LABEL})+)")
 #: Scripts with letters that look like Latin ones (UTS #39): in one label with them they can only deceive.
 _LOOK_ALIKES = {"ARMENIAN", "CHEROKEE", "CYRILLIC", "GREEK"}
+#: Letters of those scripts that nobody can tell from small Latin ones: a whole name of them can be read as Latin.
+_DOUBLES = frozenset("асԁеһіјӏопԛгрѕуԝхҽѵѡαγηικνορτυχωϲϳաօոսհցզքյ")
 
 
 class Email(String):
@@ -43,11 +45,27 @@ class Email(String):
 
 
 def _is_deceptive(domain: str) -> bool:
-    if domain.isascii():
+    if domain.isascii() and "xn--" not in domain.lower():
         return False
     if unicodedata.normalize("NFKC", domain) != unicodedata.normalize("NFC", domain):
         return True  # a compatibility form, such as a full-width letter
-    return any(_mixes_scripts(label) for label in domain.split("."))
+    *labels, top = [_spelt_out(label) for label in domain.split(".")]
+    # Under a top-level domain of the script itself, nobody expects Latin letters.
+    return any(map(_mixes_scripts, (*labels, top))) or (top.isascii() and any(map(_poses_as_latin, labels)))
+
+
+def _spelt_out(label: str) -> str:
+    """Return a label in its letters, if it is in its ASCII form."""
+    if label[:4].lower() != "xn--":
+        return label
+    try:
+        return label[4:].encode("ascii").decode("punycode")
+    except UnicodeError:
+        return label  # refused where domains are looked at as a whole
+
+
+def _poses_as_latin(label: str) -> bool:
+    return not label.isascii() and _DOUBLES.issuperset(letter for letter in label.lower() if not letter.isascii())
 
 
 def _mixes_scripts(label: str) -> bool:

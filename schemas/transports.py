@@ -30,6 +30,6 @@ class TransportOut(Answer):
 
 
 class TransportList(Answer):
-    """All relays that mail was sent to."""
+    """The relays that a dispatcher sends to, or has sent to."""
 
     data = List(Nested(TransportOut()), required=True)

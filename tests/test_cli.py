@@ -57,6 +57,42 @@ def test_a_test_key_is_one():
     assert key.mode is Mode.TEST
 
 
+def test_a_browser_key_is_made_with_its_origins_and_templates():
+    page = ["--browser", "--origin", "https://app.example.org", "--origin", "http://localhost:3000"]
+    result = run("keys", "create", "--name", "sign-up", *page, "--template", "welcome", "--test")
+    assert result.exit_code == 0, result.output
+    secret = result.stdout.splitlines()[-1]
+    assert secret.startswith("pr_pub_")
+    key = known(secret)
+    assert key is not None
+    assert (key.name, key.mode, key.scopes, key.templates) == ("sign-up", Mode.TEST, [], ["welcome"])
+    assert key.origins == ["http://localhost:3000", "https://app.example.org"]
+    listed = run("keys", "list").stdout
+    assert "browser,http://localhost:3000,https://app.example.org" in listed
+    assert secret not in listed
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--browser"], "A browser key needs --origin"),
+        (["--browser", "--origin", "https://a.example.org", "--scope", "admin"], "has no --scope"),
+        (["--origin", "https://a.example.org", "--scope", "admin"], "are for --browser"),
+        (["--template", "welcome", "--scope", "admin"], "are for --browser"),
+        (["--browser", "--origin", "https://*.example.org"], "--origin"),
+        (["--browser", "--origin", "https://a.example.org/page"], "--origin"),
+        (["--browser", "--origin", "null"], "--origin"),
+        (["--browser", "--origin", "https://a.example.org", "--template", "no such"], "template"),
+    ],
+)
+def test_a_browser_key_that_could_not_be_kept_to_its_page_is_refused_and_not_made(options, told):
+    result = run("keys", "create", "--name", "page", *options)
+    assert result.exit_code != 0
+    assert told in result.output
+    assert "Traceback" not in result.output
+    assert run("keys", "list").stdout == ""
+
+
 def test_an_unknown_scope_is_refused_and_the_known_ones_are_named():
     result = run("keys", "create", "--name", "x", "--scope", "everything")
     assert result.exit_code == 2

@@ -1,6 +1,9 @@
 """Cutting connections that send too slowly: real ones, as the kernel sees them."""
 
+import fcntl
 import socket
+import subprocess
+import sys
 import threading
 import time
 from contextlib import ExitStack
@@ -125,3 +128,14 @@ def test_looking_leaves_no_file_open(listener, connect):
     for _ in range(20):
         found.cut()
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
+
+
+def test_a_look_takes_no_lock_from_the_process(listener, connect, tmp_path):
+    connect()
+    path = tmp_path / "database"
+    try_to_lock = f"import fcntl; fcntl.lockf(open({str(path)!r}, 'wb'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    with path.open("wb") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        laggards(listener).cut()
+        other = subprocess.run([sys.executable, "-c", try_to_lock], capture_output=True, text=True, check=False)
+    assert "BlockingIOError" in other.stderr

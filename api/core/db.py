@@ -127,6 +127,7 @@ def transact(work: Callable[[Session], T], *, durable: bool = True) -> T:
     of it stored.
     """
     engine = db.engine
+    _give_back()
     if engine.dialect.name == "sqlite":
         result = cast(T, _travel(work, durable=durable))
     else:
@@ -138,11 +139,18 @@ def transact(work: Callable[[Session], T], *, durable: bool = True) -> T:
 def add(new: Rows) -> None:
     """Insert rows as a durable transaction, like `transact`; on SQLite those that wait together are one statement."""
     engine = db.engine
+    _give_back()
     if engine.dialect.name == "sqlite":
         _travel(rows.prepare(engine.dialect, new), durable=True)
     else:
         postgresql.transact(engine, lambda session: rows.insert(session.connection(), new), durable=True)
     _tell_watchers()
+
+
+def _give_back() -> None:
+    """Let go of the connection that was read by: who holds one while asking for another waits for its own kind."""
+    if db.session().in_transaction():
+        db.session.commit()
 
 
 def _tell_watchers() -> None:

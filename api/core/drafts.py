@@ -10,7 +10,7 @@ import uuid6
 
 from api.core import addresses, clock, policy, simulator, timing, uploads
 from api.core.claim import Address, Content
-from api.core.errors import BadTemplate, FieldError, Invalid, NotAllowed, UnknownTemplate
+from api.core.errors import BadTemplate, FieldError, Invalid, NotAllowed, Unavailable, UnknownTemplate
 from api.core.timing import Plan
 from api.core.uploads import Upload
 from schemas.vocabulary import Mode, RecipientKind
@@ -70,7 +70,8 @@ def make(
 ) -> Draft:
     """Check, render and freeze a message.
 
-    Raises Invalid with a pointer for each wrong field, MissingVariables, BadTemplate, NotAllowed for the sender.
+    Raises Invalid with a pointer for each wrong field, MissingVariables, BadTemplate, NotAllowed for the sender,
+    Unavailable where none is configured.
     """
     id_: UUID = uuid6.uuid7()
     now = clock.utcnow()
@@ -149,13 +150,20 @@ def _recipients(heads: Mapping[str, Sequence[Address]]) -> tuple[Recipient, ...]
     return tuple(found.values())
 
 
+def no_sender() -> Unavailable:
+    """Return what is raised while nobody may send: it is not the caller who can mend that."""
+    return Unavailable("No sender is configured: the operator must set POSTROOM_SENDER.", retry_after=60)
+
+
 def _sender(given: Address | None) -> Address:
     rules = policy.current()
     if given is None:
-        if rules.sender is None:
-            detail = "No sender is configured (POSTROOM_SENDER), so the request must name one."
-            raise Invalid(errors=[FieldError("/from", detail, "required")])
-        return rules.sender
+        if rules.sender is not None:
+            return rules.sender
+        if not rules.allowed_senders:
+            raise no_sender()
+        detail = "No sender is configured (POSTROOM_SENDER), so the request must name one."
+        raise Invalid(errors=[FieldError("/from", detail, "required")])
     try:
         email = addresses.normalise(given.email)
     except ValueError as error:

@@ -119,9 +119,11 @@ def state() -> State:
     script = ScriptDirectory.from_config(_config())
     head = script.get_current_head() or ""
     with _refusing(), db.engine.connect() as connection:
+        # In this order: whoever makes the tables meanwhile commits them together with their revision.
+        is_taken = _is_taken(connection)
         current = MigrationContext.configure(connection).get_current_revision()
         if current is None:
-            return State(Standing.UNKNOWN if _is_taken(connection) else Standing.EMPTY, None, head)
+            return State(Standing.UNKNOWN if is_taken else Standing.EMPTY, None, head)
     if current == head:
         return State(Standing.CURRENT, current, head)
     known = {revision.revision for revision in script.walk_revisions()}

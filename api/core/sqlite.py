@@ -16,6 +16,10 @@ from api.core.rows import Prepared
 
 T = TypeVar("T")
 
+#: What may stand in a file that is nobody's yet, and what stands in each one of ours.
+_OF_AN_EMPTY_FILE = frozenset({"alembic_version", "sqlite_sequence"})
+_OURS = frozenset({"alembic_version", "notifications", "deliveries", "api_keys"})
+
 
 def engine_options() -> dict[str, Any]:
     """Return the SQLAlchemy engine options."""
@@ -129,9 +133,19 @@ def _told(error: DatabaseError) -> Exception:
 
 def _on_connect(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver must not begin transactions on its own
-    connection.execute("PRAGMA journal_mode=WAL")
+    _write_ahead(connection)
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _write_ahead(connection: Any) -> None:
+    """Have the log written ahead. The file's header says so for good: somebody else's file is left as it is."""
+    if connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+        return
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    # Whether it is of a version that this one can use is seen later, and changes nothing about whose it is.
+    if tables <= _OF_AN_EMPTY_FILE or tables >= _OURS:
+        connection.execute("PRAGMA journal_mode=WAL")
 
 
 def _on_begin(connection: Connection) -> None:

@@ -21,7 +21,7 @@ def of(mode: Mode) -> str:
 
 
 def get(session: Session, name: str = RELAY) -> Transport | None:
-    """Return a relay's state, or None as long as nothing was sent to it."""
+    """Return a relay's state, or None as long as nobody has dispatched."""
     return session.get(Transport, name)
 
 

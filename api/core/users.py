@@ -247,6 +247,8 @@ def _raise_taken(*, username: bool, email: bool) -> None:
 
 def _notices(user: User) -> list[Draft]:
     rules = policy.current()
+    if rules.sender is None and (rules.admin is not None or rules.welcome):
+        raise drafts.no_sender()
     data = {"user": {"username": user.username, "name": user.name, "email": user.email}}
     notices = []
     mode = user.mode

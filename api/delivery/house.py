@@ -2,11 +2,13 @@
 
 import logging
 import time
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from uuid import UUID
 
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from api.core import clock, dispatchers, jobs, journal, policy, transports
@@ -48,6 +50,11 @@ class House:
         known = transports.get(db.session())
         if known is not None:
             self._circuit.resume(known.state, now=time.monotonic())
+        else:
+            # Nothing is held against it, and who asks is to find it; another dispatcher may be faster.
+            up = partial(transports.report, name=transports.RELAY, state=TransportState.UP, next_probe_at=None)
+            with suppress(IntegrityError):
+                transact(up, durable=False)
         self._bury()
 
     def keep(self, crew: Crew) -> None:

@@ -173,15 +173,24 @@ def test_a_database_of_an_unknown_version_is_refused_by_name(app, path):
     assert refusal(path) == f"The database {path} is not one that Postroom made: it holds schema a1b2c3."
 
 
-def test_somebody_elses_database_is_refused_and_keeps_its_tables(path):
+def test_somebody_elses_database_is_refused_and_keeps_every_byte(path):
     path.parent.mkdir()
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE bookmarks (url TEXT)")
     connection.close()
+    before = path.read_bytes()
     assert str(path) in refusal(path)
+    assert path.read_bytes() == before  # to the last byte of its header
+
+
+def test_a_database_of_ours_that_was_copied_without_its_log_is_written_ahead_again(app, path):
+    migrations.upgrade()
+    db.engine.dispose()
     with sqlite3.connect(path) as connection:
-        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("bookmarks",)]
+        assert connection.execute("PRAGMA journal_mode=DELETE").fetchone() == ("delete",)
     connection.close()
+    with db.engine.connect() as ours:
+        assert ours.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
 
 
 def test_a_file_that_is_no_database_is_refused_and_left_alone(path):

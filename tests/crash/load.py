@@ -5,6 +5,7 @@ import threading
 import time
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
+from typing import Any
 
 from tests.e2e.server import PATIENCE, Server
 
@@ -23,6 +24,29 @@ class Post:
 def recipient(number: int) -> str:
     """Return whom a message goes to."""
     return f"m{number}@example.org"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """How a message is posted; a named one carries its name as Idempotency-Key."""
+
+    path: str
+    body: dict[str, Any]
+    name: str
+    is_named: bool
+
+
+def request_of(number: int) -> Request:
+    """Return how this message is posted: each way to have mail sent in turn, with a name and without."""
+    to, metadata = recipient(number), {"number": str(number)}
+    content = {"subject": f"Message {number}", "text": f"This is message {number}.\n" * 10}
+    ways: list[tuple[str, dict[str, Any]]] = [
+        ("/v1/notifications", {"to": to, **content, "metadata": metadata}),
+        ("/v1/users", {"username": f"m{number}", "email": to}),
+        ("/v1/batches", {**content, "messages": [{"to": to, "metadata": metadata}]}),
+    ]
+    path, body = ways[number % len(ways)]
+    return Request(path, body, f"message {number}", is_named=number % 2 == 0)
 
 
 class Load:
@@ -91,28 +115,30 @@ class _Client:
         self._port = 0
 
     def post(self, number: int) -> Post | None:
-        """Post one message, as soon as somebody listens; what was sent and not answered is not sent again.
+        """Post one message, as soon as somebody listens; without a name, what was not answered is not sent again.
 
         None where nobody listened until the load was over.
         """
-        body = {
-            "to": recipient(number),
-            "subject": f"Message {number}",
-            "text": f"This is message {number}.\n" * 10,
-            "metadata": {"number": str(number)},
-        }
-        headers = {"Authorization": f"Bearer {self._server.key}", "Content-Type": "application/json"}
-        connection = self._connected()
-        if connection is None:
-            return None
+        request = request_of(number)
+        status, heard = None, False
+        # Who named a request sends it again until it is answered: the name keeps it from being done twice.
+        while not heard and (connection := self._connected()) is not None:
+            status = self._send(connection, request)
+            heard = status is not None or not request.is_named
+        return Post(number, status) if heard else None
+
+    def _send(self, connection: HTTPConnection, request: Request) -> int | None:
+        """Return the answer's status, None where the connection ended without one."""
+        name = {"Idempotency-Key": request.name} if request.is_named else {}
+        headers = {"Authorization": f"Bearer {self._server.key}", "Content-Type": "application/json", **name}
         try:
-            connection.request("POST", "/v1/notifications", json.dumps(body), headers)
+            connection.request("POST", request.path, json.dumps(request.body), headers)
             response = connection.getresponse()
             response.read()
         except (OSError, HTTPException):
             self.close()
-            return Post(number, None)
-        return Post(number, response.status)
+            return None
+        return response.status
 
     def close(self) -> None:
         """Hang up."""

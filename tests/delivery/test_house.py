@@ -7,10 +7,12 @@ from uuid import UUID, uuid4
 
 from flask import Flask
 
-from api.core.db import transact
+from api.core import transports
+from api.core.db import db, transact
 from api.core.models import Notification
 from api.delivery.circuit import Circuit
 from api.delivery.house import House
+from schemas.vocabulary import TransportState
 
 Accept = Callable[..., Notification]
 
@@ -30,3 +32,13 @@ def test_what_a_living_dispatcher_holds_is_taken_by_no_other_however_long_it_tak
 
     at(seconds=2.7 * lease.total_seconds())
     assert len(claim(by=uuid4())) == 1
+
+
+def test_a_relay_is_known_and_up_from_the_moment_that_somebody_dispatches(
+    app: Flask, holder: UUID, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        House(holder, Circuit(senders=1, first=1, longest=1), tmp_path).move_in()
+
+    [relay] = transports.every(db.session())
+    assert (relay.name, relay.state, relay.next_probe_at, relay.error_at) == ("default", TransportState.UP, None, None)

@@ -225,6 +225,22 @@ class TestARecipient:
         assert is_problem(refused, 429)
         assert pointers(refused) == {"/to/0": "rate_limited"}
 
+    def test_a_batch_names_every_place_of_a_user_who_has_had_enough(self, client, count):
+        user = client.post("/v1/users", json=USER).json
+        for _ in range(2):
+            client.post("/v1/notifications", json=MESSAGE)
+        before = count(Notification)
+        one = {"user_id": user["id"]}
+        messages = [{"to": "bob@example.org"}, {"to": one}, {"to": ["eve@example.org", one]}, {"to": "ann@Example.org"}]
+
+        refused = client.post("/v1/batches", json={"subject": "Hello", "text": "Good day.\n", "messages": messages})
+
+        assert is_problem(refused, 429)
+        assert int(refused.headers["Retry-After"]) > 0
+        places = ["/messages/1/to", "/messages/2/to/1", "/messages/3/to"]
+        assert pointers(refused) == dict.fromkeys(places, "rate_limited")
+        assert count(Notification) == before
+
 
 class TestSwitchedOff:
     @pytest.fixture

@@ -229,6 +229,27 @@ class TestWithoutASender:
         assert client.post("/v1/notifications", json={**MESSAGE, "from": "a@example.net"}).status_code == 202
 
 
+class TestWithoutAnySender:
+    @pytest.fixture
+    def settings(self, settings: Settings) -> Settings:
+        return replace(settings, sender=None, allowed_senders=())
+
+    @pytest.mark.parametrize("path", ["notifications", "batches"])
+    def test_the_answer_says_what_the_operator_must_do(self, client, nothing_stored, path):
+        content = {"subject": "Hello", "text": "Good day.\n"}
+        body = MESSAGE if path == "notifications" else {**content, "messages": [{"to": "ann@example.org"}]}
+
+        with nothing_stored():
+            answer = client.post(f"/v1/{path}", json=body)
+
+        assert is_problem(answer, 503)
+        assert "the operator must set POSTROOM_SENDER" in answer.json["detail"]
+        assert "Retry-After" in answer.headers
+
+    def test_an_address_that_nobody_allowed_is_refused(self, client):
+        assert is_problem(client.post("/v1/notifications", json={**MESSAGE, "from": "a@example.net"}), 403)
+
+
 def test_what_was_refused_leaves_no_mail(client, count):
     for body in ({}, {**MESSAGE, "to": "x"}, {**MESSAGE, "nonsense": 1}, {**MESSAGE, "from": "eve@evil.example"}):
         assert client.post("/v1/notifications", json=body).status_code in (403, 422)

@@ -147,7 +147,20 @@ class TestRegisteringWithoutASender:
 
     def test_nothing_is_stored_when_the_notices_cannot_be(self, client, nothing_stored):
         with nothing_stored():
-            assert is_problem(client.post("/v1/users", json=USER), 422)
+            answer = client.post("/v1/users", json=USER)
+
+        assert is_problem(answer, 503)
+        assert "the operator must set POSTROOM_SENDER" in answer.json["detail"]
+        assert answer.headers["Retry-After"] == "60"
+
+
+class TestRegisteringWithoutASenderOrANotice:
+    @pytest.fixture
+    def settings(self, settings: Settings) -> Settings:
+        return replace(settings, sender=None, admin=None, welcome=False)
+
+    def test_there_is_nothing_to_send_and_so_nothing_amiss(self, client):
+        assert client.post("/v1/users", json=USER).status_code == 201
 
 
 def test_test_keys_register_users_of_their_own(client, test_client, count):
@@ -162,3 +175,8 @@ def test_the_comparable_form_of_every_accepted_name_fits_its_column(client):
 
     assert client.post("/v1/users", json={**USER, "username": longest}).status_code == 202
     assert len(users.username_key(longest)) <= User.username_key.type.length
+
+
+@pytest.mark.parametrize("domain", ["яндекс.com", "ор.рф", "παράδειγμα.gr", "bücher.example", "日本.example"])
+def test_a_domain_in_another_script_that_does_not_pose_as_latin_is_taken(client, domain):
+    assert client.post("/v1/users", json={**USER, "email": f"ann@{domain}"}).status_code == 202

@@ -34,6 +34,10 @@ NOT_ADDRESSES = [
     "ann@[IPv6:::1]",
     "ann@127.0.0.1",
     "ünn@example.org",
+    "ann@аррӏе.com",
+    "ann@xn--80ak6aa92e.com",
+    "ann@xn--exmple-4nf.org",
+    "ann@shop.ехо.org",
     "\u0430nn@example.org",  # Cyrillic
     "\uff41nn@example.org",  # full width
     "ann@ex\u0430mple.org",
