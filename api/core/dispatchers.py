@@ -19,6 +19,8 @@ from api.core.models import Delivery, Dispatcher
 BEAT_SECONDS = 5.0
 #: Silent for longer, a dispatcher counts as dead. Its late writes are fenced, should it only have been paused.
 DEAD_AFTER = timedelta(seconds=30)
+#: Claims that a sender has taken up at most and not begun.
+TAKEN_UP = 2
 
 
 class Drive(StrEnum):
@@ -95,12 +97,15 @@ def bury(session: Session, one: Dispatcher, left: journal.Replay | None, *, sche
     as_found = and_(Dispatcher.id == one.id, true() if left is not None else Dispatcher.seen_at == one.seen_at)
     if session.execute(delete(Dispatcher).where(as_found).returning(Dispatcher.id)).first() is None:
         return 0
+    spared = 0
     if left is None:
         outbox.suspect(session, one.id)
     else:
         settling.settle(session, left.settlements, schedule=schedule, rand=lambda: 0.0)
         outbox.enter(session, left.begun)
-    return outbox.recover(session, [one.id])
+        taken_up = current_app.extensions["postroom.dispatch"].senders * TAKEN_UP
+        spared = outbox.spare(session, one.id, most=taken_up)
+    return spared + outbox.recover(session, [one.id])
 
 
 def alive(session: Session) -> int:

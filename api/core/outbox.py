@@ -188,6 +188,25 @@ def recover(session: Session, holders: Collection[UUID]) -> int:
     )
 
 
+def spare(session: Session, holder: UUID, *, most: int) -> int:
+    """Give back what a dead holder cannot have begun, as if it had not been claimed; return how many those are.
+
+    None of them is what killed it. To be called once those that were let into DATA are noted. Claims are taken up in
+    the order in which they fell to the holder: the first `most` of the others, a few for each of its senders, may
+    have been taken up, too.
+    """
+    mine = and_(
+        Delivery.finished_at.is_(None),
+        Delivery.holder == holder,
+        Delivery.status == DeliveryStatus.SENDING,
+        Delivery.handed.is_(False),
+    )
+    taken = select(Delivery.id).where(mine).order_by(Delivery.due_at, Delivery.id).limit(most)
+    suspects = session.scalars(taken).all()
+    spared = update(Delivery).where(mine, Delivery.id.not_in(suspects))
+    return _rows(session, spared.values(**_UNCLAIMED, due_at=clock.utcnow()))
+
+
 def expire(session: Session, *, limit: int = 1000) -> int:
     """Finish waiting deliveries whose time is over, also while nothing can be sent; return how many."""
     now = clock.utcnow()

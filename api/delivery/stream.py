@@ -27,6 +27,9 @@ SMALL = 64 * 1024
 PATIENCE = 1.0
 #: A relay whose last answer to a final dot took longer (seconds) gets no envelope ahead: it would gain nothing.
 QUICK = 0.5
+#: While a relay answers within this (seconds), another mail is made ready during the wait for it; of a slower one, the
+#: wait is long enough for somebody else to take that mail.
+AT_ONCE = 0.005
 #: No answer, and "bad sequence of commands": what a relay has to say that lost a part of a group.
 _NOT_UNDERSTOOD = (None, 503)
 
@@ -65,6 +68,8 @@ class Stream:
         self._answer_took = 0.0
         #: The mail whose envelope goes out, or went, with the present one's body.
         self._following: Parcel | None = None
+        #: What goes out after that one, sealed already.
+        self._ready: Parcel | None = None
 
     def run(self, claim: Claim) -> None:
         """Send this claim and whatever follows it."""
@@ -76,6 +81,7 @@ class Stream:
         except BaseException:
             self._line.drop()  # what stands there is half said
             raise
+        self._unpack()
 
     def _send(self, parcel: Parcel) -> Parcel | None:
         """Send one mail, and all whose envelopes ride along; return the next one, or the same for a new connection."""
@@ -152,7 +158,11 @@ class Stream:
         self._following = self._choose_following(dialogue)
         ahead = commands(dialogue, self._following.envelope) if self._following is not None else b""
         try:
-            reply = dialogue.write_message(parcel.envelope.wire, ahead, small=SMALL) or self._answer(dialogue)
+            reply = dialogue.write_message(parcel.envelope.wire, ahead, small=SMALL)
+            if reply is None:
+                if self._following is not None and 0 < self._answer_took < AT_ONCE:
+                    self._ready = self._next()
+                reply = self._answer(dialogue)
             verdict = blame.judge(dialogue.phase, reply)
             # After the final dot every reply decides; were one not to, nobody would know what became of the mail.
             verdict = verdict or blame.broken(dialogue.phase, "the relay's answer decides nothing")
@@ -191,6 +201,7 @@ class Stream:
                 if self._following is not None:
                     self._shift.give_back(self._following.claim)
                     self._following = None
+                self._unpack()
                 reply = dialogue.read(until)
             return reply
         finally:
@@ -209,7 +220,16 @@ class Stream:
         return None
 
     def _next(self) -> Parcel | None:
-        return self._pack(self._shift.next())
+        if self._ready is None:
+            return self._pack(self._shift.next())
+        parcel, self._ready = self._ready, None
+        return parcel
+
+    def _unpack(self) -> None:
+        """Give back what was made ready and is not wanted now."""
+        if self._ready is not None:
+            self._shift.give_back(self._ready.claim)
+            self._ready = None
 
     def _settle(self, parcel: Parcel, verdict: Verdict | None) -> Parcel | None:
         """Report, unless the shift knows (no verdict), and return the next mail; none while the relay is in trouble."""

@@ -269,6 +269,22 @@ def test_what_a_dead_dispatchers_journal_knew_is_stored(accept, claim, delivery,
     assert [delivery(one).possible_duplicate for one in accepted] == [False, True, False]
 
 
+def test_what_a_dead_dispatcher_cannot_have_taken_up_is_not_blamed_for_its_death(accept, app, claim, delivery, bury):
+    most = app.extensions["postroom.dispatch"].senders * dispatchers.TAKEN_UP
+    accepted = [accept() for _ in range(most + 2)]
+
+    for _ in range(outbox.MAX_LAPSES):
+        held = claim(by=transact(dispatchers.register))
+        bury(journal.Replay((), (held[0],)))
+
+    claim(by=uuid4())
+    begun, *taken_up = accepted[: most + 1]
+    assert [delivery(one).status for one in (begun, *taken_up)] == [D.FAILED] * (most + 1)
+    untouched = delivery(accepted[-1])
+    assert (untouched.status, untouched.lapses, untouched.attempts) == (D.SENDING, 0, 1)
+    assert not untouched.possible_duplicate
+
+
 def test_without_its_journal_all_that_a_dead_dispatcher_held_may_be_a_duplicate(accept, claim, delivery, at, bury):
     notification = accept()
     claim(by=transact(dispatchers.register))

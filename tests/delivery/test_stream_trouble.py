@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from api.core.claim import Address, Blame, Claim
+from api.delivery import stream
 from api.delivery.line import MISUNDERSTOOD
 from api.delivery.smtp import Mail
 from api.delivery.stream import PATIENCE
@@ -127,6 +128,20 @@ def test_behind_a_slow_dot_the_next_mail_does_not_wait_and_both_are_sent_once(re
     # The envelope that had ridden along is left behind with its connection, and no message came of it.
     assert verbs(relay, 1) == ["EHLO", *(["MAIL", "RCPT", "DATA"] * 2)]
     assert [message.recipients for message in relay.messages() if message.connection == 1] == [("user0@example.org",)]
+
+
+def test_what_was_made_ready_meanwhile_does_not_wait_behind_a_slow_dot_either(
+    relay: Relay, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "AT_ONCE", 60.0)  # however slow this machine is
+    relay.script(Rule("dot", actions.delay(PATIENCE + 0.3), recipient="user1@*"))
+    claims = some(5)
+
+    with Streaming(post()) as streaming:
+        pile = streaming.send(*claims)
+
+    assert pile.returned == ["user2@example.org", "user3@example.org"]
+    see_all_sent_once(relay, pile, claims)
 
 
 def test_a_dripping_answer_is_no_answer_to_wait_behind(relay: Relay, post: Post) -> None:
