@@ -79,6 +79,9 @@ class Writer:
         except (DatabaseError, sqlite3.Error):
             self.close()  # which undoes what was begun; the file may be another one by now
             return False
+        except BaseException:
+            self.close()  # a value that the driver cannot take: left open, the transaction would lock out everybody
+            raise
         return True
 
 

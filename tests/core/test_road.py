@@ -131,6 +131,17 @@ def test_an_accept_that_fails_undoes_nobody_elses(together, accept, holder, coun
     assert count(Dispatcher) == 1
 
 
+def test_a_row_that_the_driver_cannot_take_keeps_nobody_from_writing(accept, holder, count):
+    [(table, [good])] = row(holder)
+    with pytest.raises(UnicodeEncodeError):
+        add([(table, [{**good, "host": "\ud800"}])])
+    transact(dispatchers.register)
+    accept()
+    add(row(holder))
+    assert count(Dispatcher) == 2
+    assert count(Notification) == 1
+
+
 def test_a_work_that_raises_undoes_nobody_elses(together, accept, count):
     def fail(session):
         dispatchers.register(session)
