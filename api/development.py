@@ -16,7 +16,6 @@ from api.app import create_app, start_dispatcher
 from api.config import Settings
 from api.core import keys
 from api.core.db import db
-from api.delivery.inbox import Inbox
 from api.startup import prepared, reachable
 from schemas.vocabulary import Scope
 
@@ -114,6 +113,8 @@ def load(settings: Settings, inbox: socket.socket | None) -> Flask:
     """Make the app in a worker, with its dispatcher and, on a bound socket, the embedded inbox."""
     app = create_app(settings, reload=True)
     if inbox is not None:
+        from api.delivery.inbox import Inbox  # noqa: PLC0415 -- an SMTP server, which nothing but this one has a use for
+
         Inbox(app, inbox).start()
     start_dispatcher(app, settings)
     return app

@@ -1,6 +1,7 @@
 import struct
 import threading
 import time
+import uuid
 from functools import partial
 
 import pytest
@@ -131,13 +132,13 @@ def test_an_accept_that_fails_undoes_nobody_elses(together, accept, holder, coun
     assert count(Dispatcher) == 1
 
 
-def test_a_row_that_the_driver_cannot_take_keeps_nobody_from_writing(accept, holder, count):
-    [(table, [good])] = row(holder)
+def test_a_row_that_the_driver_cannot_take_keeps_nobody_from_writing(accept, count):
+    [(table, [good])] = row(uuid.uuid4())
     with pytest.raises(UnicodeEncodeError):
         add([(table, [{**good, "host": "\ud800"}])])
     transact(dispatchers.register)
     accept()
-    add(row(holder))
+    add([(table, [good])])
     assert count(Dispatcher) == 2
     assert count(Notification) == 1
 
