@@ -48,7 +48,8 @@ def _syncs_of_one(connection: http.client.HTTPConnection, key: str, trace: Path,
 def _wait_until_attached(strace: subprocess.Popen[bytes], log: Path, processes: int) -> None:
     deadline = time.monotonic() + PATIENCE
     while log.read_text().count(" attached") < processes:
-        assert strace.poll() is None and time.monotonic() < deadline, log.read_text()
+        assert strace.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.02)
 
 
