@@ -15,7 +15,6 @@ from api import serving
 from api.app import create_app, start_dispatcher
 from api.config import Settings
 from api.core import keys
-from api.delivery.inbox import Inbox
 from api.startup import prepared, reachable
 from schemas.vocabulary import Scope
 
@@ -112,6 +111,8 @@ def load(settings: Settings, inbox: socket.socket | None) -> Flask:
     """Make the app in a worker, with its dispatcher and, on a bound socket, the embedded inbox."""
     app = create_app(settings, reload=True)
     if inbox is not None:
+        from api.delivery.inbox import Inbox  # noqa: PLC0415 -- an SMTP server, which nothing but this one has a use for
+
         Inbox(app, inbox).start()
     start_dispatcher(app, settings)
     return app

@@ -21,7 +21,8 @@ from benchmarks.report import Field
 from benchmarks.servers import Served
 from benchmarks.sinks import Kind, Sink
 
-BARE, NAIVE, CELERY = "bare Flask, constant JSON", "ORM + thread per mail", "Celery .delay()"
+BARE, NAIVE = "bare Flask, constant JSON", "ORM + thread per mail"
+CELERY, CHECKED = "Celery .delay()", "Celery .delay(), body validated"
 ALONE, DRAINING = "Postroom, durable", "Postroom, durable, while draining"
 #: Mails of the round that is compared one by one.
 _VERIFIED = 400
@@ -63,7 +64,7 @@ class Round:
         self._taken = taken
 
     def run(self) -> None:
-        steps = [self.bare, self.alone, self.celery, self.naive, self.draining]
+        steps = [self.bare, self.alone, self.celery, self.checked, self.naive, self.draining]
         turn = self._number % len(steps)
         for step in steps[turn:] + steps[:turn]:
             step()
@@ -81,10 +82,16 @@ class Round:
                 self._flood(NAIVE, served)
 
     def celery(self) -> None:
-        place = self._place("celery")
+        self._queue("celery", CELERY)
+
+    def checked(self) -> None:
+        self._queue("checked", CHECKED)
+
+    def _queue(self, view: str, name: str) -> None:
+        place = self._place(view)
         settings = {"NOTES": place / "notes", "MAIL_PORT": 1}
-        with servers.broker(place) as url, servers.view("celery", place, BROKER=url, **settings) as served:
-            self._flood(CELERY, served)
+        with servers.broker(place) as url, servers.view(view, place, BROKER=url, **settings) as served:
+            self._flood(name, served)
 
     def alone(self) -> None:
         database = self._place("alone") / "postroom.db"
@@ -176,6 +183,7 @@ def goals(taken: Taken) -> list[str]:
     rows += [
         _goal(f"{ALONE} ÷ {BARE}", taken.ratios(ALONE, BARE), "x", least=0.25),
         _goal(f"{ALONE} ÷ {CELERY}", taken.ratios(ALONE, CELERY), "x", least=3.0),
+        _goal(f"{ALONE} ÷ {CHECKED}", taken.ratios(ALONE, CHECKED), "x"),
         _goal(f"{ALONE} ÷ {NAIVE}", taken.ratios(ALONE, NAIVE), "x"),
         _goal(f"p99, {load.CLIENTS} clients", [one.p99 for one in alone], "ms", most=50.0),
         _goal(f"p99, {load.CLIENTS} clients, while draining", [one.p99 for one in draining], "ms", most=100.0),

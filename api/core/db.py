@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -20,6 +19,9 @@ from api.core.road import BUSY_SECONDS, Job, Road, Turn
 from api.core.rows import Prepared, Rows
 
 T = TypeVar("T")
+
+#: What a forked child has of its parents.
+_INHERITED: list[sqlite.Writer] = []
 
 _NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -92,12 +94,15 @@ def close(app: Flask) -> None:
         db.session.remove()
         db.engine.dispose()
         app.extensions["postroom.turn"].close()
+        app.extensions["postroom.writer"].close()
 
 
 def reopen(app: Flask) -> None:
     """Start afresh in a forked child: neither a connection nor a held lock may be shared with the parent."""
     with app.app_context():
         db.engine.dispose(close=False)
+        # Closed here, a connection might tidy up what the parent still writes to.
+        _INHERITED.append(app.extensions["postroom.writer"])
         _open(app, db.engine)
 
 
@@ -106,7 +111,8 @@ def _open(app: Flask, engine: Engine) -> None:
     on_disk = engine.dialect.name == "sqlite" and path and path != ":memory:"
     turn = Turn(Path(f"{path}.writer") if on_disk else None, patience=BUSY_SECONDS)
     app.extensions["postroom.turn"] = turn
-    app.extensions["postroom.road"] = Road(turn, partial(sqlite.carry, engine))
+    app.extensions["postroom.writer"] = writer = sqlite.Writer(engine)
+    app.extensions["postroom.road"] = Road(turn, writer.carry)
 
 
 def engine_options(url: str, *, connections: int = 20) -> dict[str, Any]:

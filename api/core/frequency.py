@@ -26,15 +26,17 @@ Pointed = Callable[[Mapping[str, FieldError]], Sequence[FieldError]]
 
 
 @contextlib.contextmanager
-def counted(key: ApiKey, drafts: Sequence[Draft], pointed: Pointed) -> Iterator[Callable[[Session], None]]:
+def counted(key: ApiKey, drafts: Sequence[Draft], pointed: Pointed) -> Iterator[Callable[[Session | None], None]]:
     """Give what counts the drafts' recipients in a session, to be called before they are stored in it.
+
+    Where quotas are counted in memory, None is as good as a session.
 
     That raises TooMany with the errors that `pointed` makes. What fails inside leaves nothing counted.
     """
     rate = policy.current().recipient_rate
     charges: list[Charge] = []
 
-    def count(session: Session) -> None:
+    def count(session: Session | None) -> None:
         if rate is None or key.is_operator:
             return
         while charges:  # of a transaction that came to nothing and is tried again

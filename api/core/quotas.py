@@ -42,7 +42,7 @@ class Store(ABC):
         """Count one, if it fits."""
 
     @abstractmethod
-    def charge(self, session: Session, policy: str, wanted: Mapping[str, int], rate: Rate) -> Charge:
+    def charge(self, session: Session | None, policy: str, wanted: Mapping[str, int], rate: Rate) -> Charge:
         """Count so many of each subject if all of them fit, else nothing; for good once the session commits.
 
         Who asks undoes the charge if the session does not.
@@ -80,7 +80,7 @@ class Memory(Store):
             self._make_room(policy, now, number=1)
             return rates.count(self._log(policy, subject), rate, 1, now)
 
-    def charge(self, session: Session, policy: str, wanted: Mapping[str, int], rate: Rate) -> Charge:
+    def charge(self, session: Session | None, policy: str, wanted: Mapping[str, int], rate: Rate) -> Charge:
         """Count so many of each subject if all of them fit, else nothing."""
         now = moment()
         with self._lock:

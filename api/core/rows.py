@@ -6,8 +6,11 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Column, Connection, Table, Uuid
 from sqlalchemy.engine import Dialect
+from sqlalchemy.types import DateTime, TypeDecorator
+
+from api.core.driver import codec
 
 #: Rows by table, in the order in which they can be inserted: what is referred to comes first.
 Rows = Sequence[tuple[Table, Sequence[Mapping[str, Any]]]]
@@ -86,12 +89,19 @@ def _insertion(dialect: Dialect, table: Table) -> Insertion:
     texts = {size: str(table.insert().values([nulls] * size).compile(dialect=dialect)) for size in _SIZES}
     return Insertion(
         texts,
-        [
-            (
-                column.name,
-                getattr(column.default, "arg", None),
-                column.type.dialect_impl(dialect).bind_processor(dialect),
-            )
-            for column in columns
-        ],
+        [(column.name, getattr(column.default, "arg", None), _process(dialect, column)) for column in columns],
     )
+
+
+def _process(dialect: Dialect, column: Column[Any]) -> Callable[[Any], Any] | None:
+    """Return what makes a column's values the driver's; of ids and times there are several in each row."""
+    kind = column.type
+    if isinstance(kind, Uuid):
+        return _unless_none(codec(dialect.name).id)
+    if isinstance(kind, TypeDecorator) and isinstance(kind.impl_instance, DateTime):
+        return _unless_none(codec(dialect.name).instant)
+    return kind.dialect_impl(dialect).bind_processor(dialect)
+
+
+def _unless_none(process: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else process(value)

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, ProgrammingError
@@ -19,6 +19,8 @@ T = TypeVar("T")
 #: What may stand in a file that is nobody's yet, and what stands in each one of ours.
 _OF_AN_EMPTY_FILE = frozenset({"alembic_version", "sqlite_sequence"})
 _OURS = frozenset({"alembic_version", "notifications", "deliveries", "api_keys"})
+#: A read that turns into a write fails at once whatever the busy timeout: take the write lock first.
+_BEGIN = "BEGIN IMMEDIATE"
 
 
 def engine_options() -> dict[str, Any]:
@@ -32,44 +34,65 @@ def watch(engine: Engine) -> None:
     event.listen(engine, "begin", _on_begin)
 
 
-def carry(engine: Engine, jobs: Sequence[Job]) -> None:
-    """Do the jobs in one transaction. Who fails undoes nobody else's; if the commit fails, all of them do."""
-    prepared = [job.work for job in jobs]
-    if not any(map(callable, prepared)) and _is_written(engine, rows.merged(prepared)):
-        for job in jobs:
-            job.end()
-        return
-    try:
-        with _begun(engine, durable=jobs[0].shares) as connection:
-            if len(jobs) == 1:
-                # Nobody to be kept apart from: its failure undoes the transaction.
-                jobs[0].end(_done(connection, jobs[0].work))
-            else:
-                _carry_together(connection, jobs)
-    except DatabaseError as error:
-        for job in jobs:
-            if job.error is None:
-                job.end(error=_told(error))
+class Writer:
+    """Carries the jobs of a process, with a connection of its own for the rows that are all that most of them want.
 
+    Not safe for threads: whoever calls it has the turn.
+    """
 
-def _is_written(engine: Engine, prepared: Prepared) -> bool:
-    """Insert rows durably by the driver alone, as nearly all are; False, with nothing stored, if anything is wrong."""
-    try:
-        connection = engine.raw_connection()
-    except (DatabaseError, sqlite3.Error):
-        return False
-    try:
-        cursor = connection.cursor()
-        _begin(cursor.execute, durable=True)
-        rows.write(cursor.execute, prepared)
-        connection.commit()
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: sqlite3.Connection | None = None
+
+    def carry(self, jobs: Sequence[Job]) -> None:
+        """Do the jobs in one transaction. Who fails undoes nobody else's; if the commit fails, all of them do."""
+        prepared = [job.work for job in jobs]
+        if not any(map(callable, prepared)) and self._is_written(rows.merged(prepared)):
+            for job in jobs:
+                job.end()
+            return
+        try:
+            with _begun(self._engine, durable=jobs[0].shares) as connection:
+                if len(jobs) == 1:
+                    # Nobody to be kept apart from: its failure undoes the transaction.
+                    jobs[0].end(_done(connection, jobs[0].work))
+                else:
+                    _carry_together(connection, jobs)
+        except DatabaseError as error:
+            for job in jobs:
+                if job.error is None:
+                    job.end(error=_told(error))
+
+    def close(self) -> None:
+        """Let go of the connection; the next rows get a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def _is_written(self, prepared: Prepared) -> bool:
+        """Insert rows durably by the driver alone; False, with nothing stored, if anything is wrong."""
+        try:
+            if self._connection is None:
+                self._connection = _own(self._engine)
+            # It has synced the log at every commit since it was opened: nobody else ever has it.
+            self._connection.execute(_BEGIN)
+            rows.write(self._connection.execute, prepared)
+            self._connection.commit()
+        except (DatabaseError, sqlite3.Error):
+            self.close()  # which undoes what was begun; the file may be another one by now
+            return False
+        except BaseException:
+            self.close()  # a value that the driver cannot take: left open, the transaction would lock out everybody
+            raise
         return True
-    except sqlite3.Error:
-        with suppress(sqlite3.Error):
-            connection.rollback()
-        return False
-    finally:
-        connection.close()
+
+
+def _own(engine: Engine) -> sqlite3.Connection:
+    """Return a connection that the pool knows nothing of."""
+    fairy = engine.raw_connection()
+    fairy.detach()
+    return cast(sqlite3.Connection, fairy.dbapi_connection)
 
 
 def _carry_together(connection: Connection, jobs: Sequence[Job]) -> None:
@@ -158,5 +181,4 @@ def _on_begin(connection: Connection) -> None:
 def _begin(execute: Callable[[str], object], *, durable: bool) -> None:
     # FULL syncs the log at each commit, NORMAL only at checkpoints; it cannot change inside a transaction.
     execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-    # A read that turns into a write fails at once whatever the busy timeout: take the write lock first.
-    execute("BEGIN IMMEDIATE")
+    execute(_BEGIN)

@@ -49,7 +49,7 @@ def configure(app: Flask) -> None:
     """Name every request, and give every answer the headers that keep it harmless in a browser."""
 
     def name_request() -> None:
-        given = request.headers.get("X-Request-Id", "")
+        given = request.environ.get("HTTP_X_REQUEST_ID")
         g.request_id = given if given and _REQUEST_ID.fullmatch(given) else token_hex(16)
 
     def dress(response: Response) -> Response:
@@ -74,14 +74,6 @@ def allow_origins(app: Flask, is_allowed: Callable[[], bool]) -> None:
     Which origins these are changes while we run, and the extension takes a fixed list: it answers everybody, and what
     it says to strangers is taken back.
     """
-
-    def take_back(response: Response) -> Response:
-        if "Access-Control-Allow-Origin" in response.headers and not is_allowed():
-            for name in [name for name, _ in response.headers if name.lower().startswith("access-control-")]:
-                del response.headers[name]
-        return response
-
-    app.after_request(take_back)  # registered first, it comes last
     CORS(
         app,
         resources=[re.compile(r"/v1/"), re.compile(r"/openapi\.json\Z")],
@@ -94,3 +86,16 @@ def allow_origins(app: Flask, is_allowed: Callable[[], bool]) -> None:
         always_send=False,
         intercept_exceptions=False,  # its answers pass through here like all others
     )
+    # It would look at every answer, also at those that are for no page.
+    answer = app.after_request_funcs[None].pop()
+
+    def share(response: Response) -> Response:
+        if "HTTP_ORIGIN" not in request.environ:
+            return response
+        response = app.ensure_sync(answer)(response)
+        if "Access-Control-Allow-Origin" in response.headers and not is_allowed():
+            for name in [name for name, _ in response.headers if name.lower().startswith("access-control-")]:
+                del response.headers[name]
+        return response
+
+    app.after_request(share)

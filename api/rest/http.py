@@ -1,6 +1,7 @@
 """The HTTP door: what `api.app` needs to open it."""
 
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -8,6 +9,7 @@ import flask_smorest
 from flask import Flask, Request, Response
 from flask.sessions import NullSession, SessionInterface
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Map, MapAdapter
 
 from api.core.rates import Rate
 from api.rest import (
@@ -70,6 +72,15 @@ def _as_it_is(view: View) -> View:
     return view
 
 
+def _adapter(routes: Map, request: Request | None) -> MapAdapter | None:
+    """Return what finds a request's route, which by no host depends: which are ours, `hosts` asks."""
+    if request is None:
+        return None  # links are not built from routes
+    environ = request.environ
+    scheme, method = environ["wsgi.url_scheme"], environ["REQUEST_METHOD"]
+    return MapAdapter(routes, "", request.root_path, "", scheme, request.path, method, environ.get("QUERY_STRING", ""))
+
+
 def config(*, public_url: str, trusted_hosts: Collection[str]) -> dict[str, Any]:
     """Return what Flask and its extensions read from the app's config."""
     return {
@@ -95,6 +106,7 @@ def configure(
     app.session_interface = _NoSessions()
     # Asked of every function at every request, and there is none that it would change.
     app.ensure_sync = _as_it_is  # type: ignore[assignment, method-assign]
+    app.create_url_adapter = partial(_adapter, app.url_map)  # type: ignore[method-assign]
     # A redirect to the same path with a slash would go to whatever host the request names.
     app.url_map.strict_slashes = app.url_map.merge_slashes = app.url_map.redirect_defaults = False
     links.configure(app, public_url)
