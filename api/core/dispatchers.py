@@ -12,7 +12,7 @@ from flask import current_app
 from sqlalchemy import and_, delete, insert, select, true, update
 from sqlalchemy.orm import Session
 
-from api.core import clock, journal, outbox, retry, settling
+from api.core import clock, estate, journal, outbox, retry, settling
 from api.core.models import Delivery, Dispatcher
 
 #: Seconds between two signs of life.
@@ -77,7 +77,7 @@ def renew(session: Session, id_: UUID, *, lease: timedelta) -> None:
 
 def leave(session: Session, id_: UUID) -> None:
     """Say goodbye: whatever is still held falls due now."""
-    outbox.recover(session, [id_])
+    estate.recover(session, [id_])
     session.execute(delete(Dispatcher).where(Dispatcher.id == id_))
 
 
@@ -99,13 +99,13 @@ def bury(session: Session, one: Dispatcher, left: journal.Replay | None, *, sche
         return 0
     spared = 0
     if left is None:
-        outbox.suspect(session, one.id)
+        estate.suspect(session, one.id)
     else:
         settling.settle(session, left.settlements, schedule=schedule, rand=lambda: 0.0)
         outbox.enter(session, left.begun)
         taken_up = current_app.extensions["postroom.dispatch"].senders * TAKEN_UP
-        spared = outbox.spare(session, one.id, most=taken_up)
-    return spared + outbox.recover(session, [one.id])
+        spared = estate.spare(session, one.id, most=taken_up)
+    return spared + estate.recover(session, [one.id])
 
 
 def alive(session: Session) -> int:

@@ -95,7 +95,7 @@ _CLAIM = Statement(
 )
 #: What a released row goes back to: the attempt that is taken back was its first, or not.
 _BEFORE = case((Delivery.attempts > 1, DeliveryStatus.DEFERRED.value), else_=DeliveryStatus.QUEUED.value)
-_UNCLAIMED: dict[str, Any] = {"token": None, "holder": None, "status": _BEFORE, "attempts": Delivery.attempts - 1}
+UNCLAIMED: dict[str, Any] = {"token": None, "holder": None, "status": _BEFORE, "attempts": Delivery.attempts - 1}
 
 
 def is_due(session: Session, *, transports: Collection[str], holder: UUID) -> bool:
@@ -161,50 +161,13 @@ def enter(session: Session, holds: Iterable[Hold]) -> None:
 def release(session: Session, claims: Iterable[Hold]) -> None:
     """Give back what was claimed and never begun, as if it had not been claimed."""
     for held in claims:
-        _touched(session, _held(held).values(**_UNCLAIMED, due_at=clock.utcnow()))
+        _touched(session, _held(held).values(**UNCLAIMED, due_at=clock.utcnow()))
 
 
 def revoke(session: Session, *, holder: UUID, token: UUID) -> int:
     """Give back what a claim took whose commit was never answered: nobody knows of it; return how many those are."""
     mine = and_(Delivery.finished_at.is_(None), Delivery.holder == holder, Delivery.token == token)
-    return _rows(session, update(Delivery).where(mine).values(**_UNCLAIMED, due_at=clock.utcnow()))
-
-
-def suspect(session: Session, holder: UUID) -> None:
-    """Note of all that a dead holder was sending that it may have been let into DATA."""
-    _rows(
-        session, update(Delivery).where(Delivery.finished_at.is_(None), Delivery.holder == holder).values(handed=True)
-    )
-
-
-def recover(session: Session, holders: Collection[UUID]) -> int:
-    """Let the deliveries of dead holders fall due now, whatever their leases say; return how many."""
-    now = clock.utcnow()
-    return _rows(
-        session,
-        update(Delivery)
-        .where(Delivery.finished_at.is_(None), Delivery.holder.in_(holders), Delivery.due_at > now)
-        .values(due_at=now),
-    )
-
-
-def spare(session: Session, holder: UUID, *, most: int) -> int:
-    """Give back what a dead holder cannot have begun, as if it had not been claimed; return how many those are.
-
-    None of them is what killed it. To be called once those that were let into DATA are noted. Claims are taken up in
-    the order in which they fell to the holder: the first `most` of the others, a few for each of its senders, may
-    have been taken up, too.
-    """
-    mine = and_(
-        Delivery.finished_at.is_(None),
-        Delivery.holder == holder,
-        Delivery.status == DeliveryStatus.SENDING,
-        Delivery.handed.is_(False),
-    )
-    taken = select(Delivery.id).where(mine).order_by(Delivery.due_at, Delivery.id).limit(most)
-    suspects = session.scalars(taken).all()
-    spared = update(Delivery).where(mine, Delivery.id.not_in(suspects))
-    return _rows(session, spared.values(**_UNCLAIMED, due_at=clock.utcnow()))
+    return touched(session, update(Delivery).where(mine).values(**UNCLAIMED, due_at=clock.utcnow()))
 
 
 def expire(session: Session, *, limit: int = 1000) -> int:
@@ -219,7 +182,7 @@ def expire(session: Session, *, limit: int = 1000) -> int:
         )
         .limit(limit)
     )
-    return _rows(
+    return touched(
         session,
         update(Delivery).where(Delivery.id.in_(over)).values(status=DeliveryStatus.EXPIRED, finished_at=now),
     )
@@ -233,7 +196,7 @@ def unstick(session: Session, *, names: Collection[str], schedule: retry.Schedul
     longest = now + max(schedule.longest, schedule.first)
     retried = and_(Delivery.status == DeliveryStatus.DEFERRED, Delivery.due_at > longest)
     leased = and_(Delivery.status == DeliveryStatus.SENDING, Delivery.due_at > now + lease)
-    return _rows(
+    return touched(
         session,
         update(Delivery)
         # Only what lies ahead is looked at: a backlog that is due already costs nothing here.
@@ -251,14 +214,15 @@ def _held(claim: Hold) -> Update:
     )
 
 
-def _rows(session: Session, statement: Update) -> int:
+def touched(session: Session, statement: Update) -> int:
+    """Carry an UPDATE out and return how many rows it has touched."""
     done = session.execute(statement.execution_options(synchronize_session=False))
     assert isinstance(done, CursorResult)  # noqa: S101 -- tells the type checker what an UPDATE gives
     return done.rowcount
 
 
 def _touched(session: Session, statement: Update) -> bool:
-    return _rows(session, statement) == 1
+    return touched(session, statement) == 1
 
 
 def _finish_unsendable(session: Session, rows: Iterable[Any], *, transport: str, now: datetime) -> None:
@@ -270,7 +234,7 @@ def _finish_unsendable(session: Session, rows: Iterable[Any], *, transport: str,
         # Only the parked one was really tried; of the others the attempt is taken back.
         untried = 0 if status is DeliveryStatus.FAILED else 1
         values = {"status": status, "finished_at": now, "attempts": Delivery.attempts - untried}
-        _rows(session, update(Delivery).where(Delivery.id.in_(ids)).values(values | {"token": None, "holder": None}))
+        touched(session, update(Delivery).where(Delivery.id.in_(ids)).values(values | {"token": None, "holder": None}))
     parked = [Hold(id_, token=id_, attempt=0, transport=transport) for id_ in ends.get(DeliveryStatus.FAILED, [])]
     settling.remember(session, [Settlement(hold, _PARKED, now) for hold in parked])
 
@@ -279,5 +243,5 @@ def _release_heavy(session: Session, rows: Iterable[Any], frozen: Collection[Any
     """Give back the claimed rows whose content there is no room for in memory; return the others."""
     heavy = [uuid_of(row[0]) for row in rows if row[1] not in frozen]
     if heavy:
-        _rows(session, update(Delivery).where(Delivery.id.in_(heavy)).values(**_UNCLAIMED, due_at=now))
+        touched(session, update(Delivery).where(Delivery.id.in_(heavy)).values(**UNCLAIMED, due_at=now))
     return [row for row in rows if row[1] in frozen]
