@@ -10,7 +10,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
+from flask import current_app
+from sqlalchemy import event, text
 
 from api.core import db as database
 from api.core import dispatchers, notifications, outbox
@@ -55,28 +56,36 @@ def locked_elsewhere(path):
 @contextmanager
 def full(path):
     """The database may not grow by a page, as on a full disk."""
-    with pragma("max_page_count", "1", after="4294967294"):
+    with pragma("max_page_count", "1"):
         yield
 
 
 @contextmanager
 def read_only(path):
-    with pragma("query_only", "ON", after="OFF"):
+    with pragma("query_only", "ON"):
         yield
 
 
 @contextmanager
-def pragma(name, value, *, after):
-    # Every connection of the pool, which here is one: the others are closed.
-    db.session.remove()
-    db.engine.dispose()
-    with db.engine.connect() as connection:
-        connection.exec_driver_sql(f"PRAGMA {name}={value}")
+def pragma(name, value):
+    """Give every connection of the process a pragma."""
+
+    def execute(connection, _record):
+        connection.execute(f"PRAGMA {name}={value}")
+
+    let_go()
+    event.listen(db.engine, "connect", execute)
     try:
         yield
     finally:
-        with db.engine.connect() as connection:
-            connection.exec_driver_sql(f"PRAGMA {name}={after}")
+        event.remove(db.engine, "connect", execute)
+        let_go()
+
+
+def let_go():
+    db.session.remove()
+    db.engine.dispose()
+    current_app.extensions["postroom.writer"].close()
 
 
 @contextmanager
