@@ -21,6 +21,8 @@ _OF_AN_EMPTY_FILE = frozenset({"alembic_version", "sqlite_sequence"})
 _OURS = frozenset({"alembic_version", "notifications", "deliveries", "api_keys"})
 #: A read that turns into a write fails at once whatever the busy timeout: take the write lock first.
 _BEGIN = "BEGIN IMMEDIATE"
+#: FULL syncs the log at each commit, NORMAL only at checkpoints; it cannot change inside a transaction.
+_SYNCED, _LAZY = "PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL"
 
 
 def engine_options() -> dict[str, Any]:
@@ -75,7 +77,7 @@ class Writer:
         try:
             if self._connection is None:
                 self._connection = _own(self._engine)
-            # It has synced the log at every commit since it was opened: nobody else ever has it.
+            # It syncs the log at every commit: nobody else ever has it.
             self._connection.execute(_BEGIN)
             rows.write(self._connection.execute, prepared)
             self._connection.commit()
@@ -92,7 +94,9 @@ def _own(engine: Engine) -> sqlite3.Connection:
     """Return a connection that the pool knows nothing of."""
     fairy = engine.raw_connection()
     fairy.detach()
-    return cast(sqlite3.Connection, fairy.dbapi_connection)
+    connection = cast(sqlite3.Connection, fairy.dbapi_connection)
+    connection.execute(_SYNCED)  # whoever had it before may have left it lazy
+    return connection
 
 
 def _carry_together(connection: Connection, jobs: Sequence[Job]) -> None:
@@ -157,7 +161,7 @@ def _told(error: DatabaseError) -> Exception:
 def _on_connect(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver must not begin transactions on its own
     _write_ahead(connection)
-    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute(_SYNCED)
     connection.execute("PRAGMA foreign_keys=ON")
 
 
@@ -179,6 +183,5 @@ def _on_begin(connection: Connection) -> None:
 
 
 def _begin(execute: Callable[[str], object], *, durable: bool) -> None:
-    # FULL syncs the log at each commit, NORMAL only at checkpoints; it cannot change inside a transaction.
-    execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+    execute(_SYNCED if durable else _LAZY)
     execute(_BEGIN)

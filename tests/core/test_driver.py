@@ -26,7 +26,8 @@ MOMENTS = [
 
 @pytest.fixture
 def connection(app):
-    return db.session().connection()
+    with db.engine.connect() as connection:
+        yield connection
 
 
 @given(st.uuids())
