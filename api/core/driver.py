@@ -109,7 +109,7 @@ def each(name: str) -> Select[UUID]:
 
 def listed(ids: Iterable[UUID]) -> str:
     """Return ids as the parameter of `each`."""
-    return '["' + '","'.join([one.hex for one in ids]) + '"]'
+    return "[" + ",".join([f'"{one.hex}"' for one in ids]) + "]"
 
 
 def raw(column: ColumnExpressionArgument[Any]) -> ColumnElement[Any]:
