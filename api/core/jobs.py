@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 #: Nobody else begins a job that was begun, unless its end is overdue for so long: who did it is dead then.
 LEASE = timedelta(minutes=2)
+#: What lies further off than this was written by a clock that was ahead. More than a lease, for of two that come at
+#: once the later one's ends a little after what the earlier one would take for the longest.
+FAR = 2 * LEASE
 #: Of its period, the share after which a job may be done again: who comes a little early need not come once more.
 EARLY = 0.9
 #: All transports.
@@ -92,7 +95,7 @@ JOBS = (
 def due() -> Iterator[Job]:
     """Yield the jobs that may be begun now, by a read alone."""
     now = clock.utcnow()
-    waiting = set(db.session.scalars(select(Lease.name).where(Lease.due_at > now, Lease.due_at <= now + LEASE)))
+    waiting = set(db.session.scalars(select(Lease.name).where(Lease.due_at > now, Lease.due_at <= now + FAR)))
     return (job for job in JOBS if job.name not in waiting)
 
 
@@ -116,8 +119,7 @@ def named(name: str) -> Job:
 
 def _begin(session: Session, *, job: Job, now: datetime) -> bool:
     """Take the lease, if it is to be had; one statement decides."""
-    # What lies further off than any lease was written by a clock that was ahead.
-    free = or_(Lease.due_at <= now, Lease.due_at > now + LEASE)
+    free = or_(Lease.due_at <= now, Lease.due_at > now + FAR)
     taken = update(Lease).where(Lease.name == job.name, free).values(due_at=now + LEASE).returning(Lease.name)
     if session.execute(taken.execution_options(synchronize_session=False)).first() is not None:
         return True
