@@ -3,8 +3,10 @@
 Which database: a test that uses one, through `app`, `settings` or `database_url`, runs on SQLite and again on
 PostgreSQL; there is nothing to be said in the test. One that has no database (most of the wire, MIME, schemas,
 rendering) runs once. What is about SQLite's own files says `@pytest.mark.sqlite`, and what is about PostgreSQL alone
-`@pytest.mark.postgresql`. tests/e2e and the tests of the command line run real
-commands in a directory of their own, which is to say on SQLite; those of them that are about PostgreSQL say so.
+`@pytest.mark.postgresql`. What needs a database but ends before it or beyond it (requests that are refused by their
+form, the dialogue with the relay, pages in a browser) says `@pytest.mark.once` and runs on SQLite. tests/e2e and the
+tests of the command line run real commands in a directory of their own, which is to say on SQLite; those of them that
+are about PostgreSQL say so.
 """
 
 import os
@@ -42,6 +44,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "database" in metafunc.fixturenames:
         kinds = ("sqlite", "postgresql")
         only = [kind for kind in kinds if metafunc.definition.get_closest_marker(kind) is not None]
+        if metafunc.definition.get_closest_marker("once") is not None:
+            only = ["sqlite"]
         metafunc.parametrize("database", only or kinds, indirect=True, scope="session")
 
 

@@ -25,6 +25,8 @@ from tests.delivery.matrix import FAULTS, MATRIX, SMALL_BODY, STATES, Expected, 
 from tests.relay.process import Relay
 from tests.relay.script import Rule
 
+pytestmark = pytest.mark.once
+
 PAGE = Path(__file__).parents[2] / "docs" / "delivery.md"
 GREETING = [Phase.BANNER, Phase.EHLO, Phase.STARTTLS, Phase.AUTH]
 #: Phase, whether the relay offers PIPELINING, and the row of the matrix.

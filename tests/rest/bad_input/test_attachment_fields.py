@@ -5,6 +5,8 @@ import pytest
 from api.delivery import headers as wire
 from tests.rest.conftest import MESSAGE, is_problem, pointers
 
+pytestmark = pytest.mark.once
+
 FILE = {"filename": "a.txt", "content_type": "text/plain", "content": "YWJj"}
 NOT_ONE_LINE = ["\n", "\r\nX: y", "\x0b", "\x00", "\x1c", "\x7f", "\x85", "\u2028", "\u202e", "\u2066", "\ud800"]
 

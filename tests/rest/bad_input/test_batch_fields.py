@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from tests.rest.bad_input.samples import NOT_ADDRESSES, NOT_ONE_LINE
 from tests.rest.conftest import is_problem, pointers
 
+pytestmark = pytest.mark.once
+
 SHARED = {"subject": "Hello", "text": "Good day.\n"}
 GOOD = {"to": "ann@example.org"}
 FILE = {"filename": "a.txt", "content_type": "text/plain", "content": "eA=="}

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from api.config import Settings
 from tests.rest.conftest import MESSAGE, USER, is_problem
 
+pytestmark = pytest.mark.once
+
 ROUTES = ["/v1/users", "/v1/notifications", "/v1/keys", "/v1/templates/welcome/preview"]
 
 

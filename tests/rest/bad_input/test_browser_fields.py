@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from tests.rest.bad_input.samples import NOT_ADDRESSES, NOT_ONE_LINE
 from tests.rest.conftest import USER, Client, is_problem, pointers
 
+pytestmark = pytest.mark.once
+
 LINKS = ["http://evil.example", "HTTPS://evil.example/x", "www.evil.example", "//evil.example", "evil.example/x"]
 LINKS += ["\uff48ttps://evil.example", "ht\u200btp://evil.example", "w\u00adww.evil.example"]
 

@@ -4,6 +4,8 @@ import pytest
 
 from tests.rest.conftest import is_problem, pointers
 
+pytestmark = pytest.mark.once
+
 KEY = {"name": "shop", "scopes": ["users:read"]}
 PAGE = {"name": "page", "origins": ["https://app.example.org"], "templates": ["welcome"]}
 NOT_ORIGINS = [

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from tests.rest.conftest import MESSAGE, is_problem, pointers
 
+pytestmark = pytest.mark.once
+
 LISTS = ["/v1/users", "/v1/notifications", "/v1/keys", "/v1/inbox"]
 
 

@@ -5,6 +5,8 @@ import pytest
 from tests.rest.bad_input.samples import NOT_ADDRESSES, NOT_ONE_LINE
 from tests.rest.conftest import USER, is_problem, pointers
 
+pytestmark = pytest.mark.once
+
 
 def refused(client, nothing_stored, body):
     with nothing_stored():
