@@ -11,6 +11,7 @@ from postroom_client.api.users import register_user
 from postroom_client.models import (
     ListNotificationsStatus,
     Mailbox,
+    NotificationAccepted,
     NotificationIn,
     NotificationOut,
     NotificationOutStatus,
@@ -39,7 +40,7 @@ message = NotificationIn(
     tags=["clients"],
 )
 sent = send_notification.sync(client=client, body=message, idempotency_key=str(uuid.uuid4()))
-assert isinstance(sent, NotificationOut), sent
+assert isinstance(sent, NotificationAccepted), sent
 status = sent
 while status.status in OPEN:
     time.sleep(0.2)

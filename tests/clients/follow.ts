@@ -12,7 +12,8 @@ const api = createClient<paths>({
 
 const registered = await api.POST("/v1/users", { body: { username: "ann", email: "ann@example.org" } });
 if (registered.error) throw new Error(registered.error.detail);
-const user: string = registered.data.id;
+const user = registered.data.id;
+if (user === null) throw new Error("only browser keys are not told the id");
 
 const sent = await api.POST("/v1/notifications", {
   params: { header: { "Idempotency-Key": "follow-1" } },
@@ -22,11 +23,12 @@ const sent = await api.POST("/v1/notifications", {
     text: "Good day.\n",
     tags: ["clients"],
     metadata: { order: "7" },
+    status_token: false,
   },
 });
 if (sent.error) throw new Error(sent.error.detail);
 
-let status = sent.data;
+let status: components["schemas"]["NotificationOut"] = sent.data;
 while (OPEN.includes(status.status)) {
   await new Promise((done) => setTimeout(done, 200));
   const read = await api.GET("/v1/notifications/{notification_id}", {
@@ -37,7 +39,7 @@ while (OPEN.includes(status.status)) {
 }
 
 const listed = await api.GET("/v1/notifications", { params: { query: { tag: "clients", status: "sent", limit: 1 } } });
-const wrong = await api.POST("/v1/notifications", { body: { to: "nobody", subject: "x", text: "y" } });
+const wrong = await api.POST("/v1/notifications", { body: { to: "nobody", subject: "x", text: "y", status_token: false } });
 console.log(
   JSON.stringify({
     status: status.status,
