@@ -1,7 +1,9 @@
 """The bytes between us and the relay: connect, TLS, read and write, none of which may last for ever."""
 
 import contextlib
+import errno
 import math
+import os
 import select
 import socket
 import ssl
@@ -10,11 +12,13 @@ from threading import Lock
 from time import monotonic
 from typing import Any
 
+from api.delivery.loop import away, current
 from api.delivery.relay import RelaySettings
 
 #: Octets written under one timeout.
 CHUNK = 64 * 1024
-_MOMENT = 0.0001
+#: What a socket says that connects, but not at once.
+_BEGUN = frozenset({errno.EINPROGRESS, errno.EINTR})
 
 
 class Broken(SMTPServerDisconnected):
@@ -25,7 +29,7 @@ class Channel:
     """One TCP connection, with TLS or without. Used by one thread; only `abort` may be called by another.
 
     Connecting, the handshake, each chunk and each reply are bounded by the relay's `timeout`, and all by `ends`.
-    Once connected the socket never blocks: what has to wait does so in one `poll` that is kept with it.
+    The socket never blocks: what has to wait does so in the loop, if it runs in one, else in a `poll` of its own.
     """
 
     def __init__(self, relay: RelaySettings) -> None:
@@ -62,7 +66,7 @@ class Channel:
         until = self.until()
         server, port = self._relay.server, self._relay.port
         try:
-            found = socket.getaddrinfo(server, port, type=socket.SOCK_STREAM)
+            found = away(lambda: socket.getaddrinfo(server, port, type=socket.SOCK_STREAM))
         except (OSError, UnicodeError) as error:
             raise self.broken(f"cannot find {server}: {_reason(error)}") from error
         failure: OSError | None = None
@@ -80,12 +84,16 @@ class Channel:
         self._hold(sock)
         # A message ends with a small write; Nagle's algorithm would hold it back for an acknowledgement.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.settimeout(max(seconds, _MOMENT))
-        sock.connect(address)
         self._begin(sock)
+        code = sock.connect_ex(address)
+        if code in _BEGUN:
+            if not self._wait(select.POLLOUT, seconds):
+                raise TimeoutError
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code or self._aborted:
+            raise OSError(code or errno.ECONNABORTED, os.strerror(code or errno.ECONNABORTED))
 
     def _begin(self, sock: socket.socket) -> None:
-        """Wait by `poll` alone from here on: a timeout of the socket would cost a system call each time it is set."""
         sock.setblocking(False)
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
@@ -110,15 +118,26 @@ class Channel:
         try:
             wrapped = context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
             self._hold(wrapped)
-            wrapped.settimeout(max(until - monotonic(), _MOMENT))
-            wrapped.do_handshake()
             self._begin(wrapped)
-        except TimeoutError:
-            raise self.late("no TLS handshake") from None
+            self._shake_hands(wrapped, until)
+        except Broken:
+            raise
         except OSError as error:
             if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError) and not self._aborted:
                 raise
             raise self.broken("connection lost in the TLS handshake") from error
+
+    def _shake_hands(self, sock: ssl.SSLSocket, until: float) -> None:
+        while True:
+            try:
+                sock.do_handshake()
+                return
+            except ssl.SSLWantReadError:
+                event = select.POLLIN
+            except ssl.SSLWantWriteError:
+                event = select.POLLOUT
+            if not self._wait(event, until - monotonic()):
+                raise self.late("no TLS handshake")
 
     def receive(self, until: float) -> bytes:
         """Return what comes next, at least one octet, before `until`. Raises Broken."""
@@ -188,6 +207,8 @@ class Channel:
 
     def _wait(self, event: int, seconds: float) -> bool:
         """Tell whether it happens within these seconds; the connection's end counts for everything."""
+        if seconds > 0 and (task := current()) is not None:
+            return task.loop.wait(task, self._socket().fileno(), event, seconds)
         if event != self._polled:
             self._poll.modify(self._socket(), event)
             self._polled = event

@@ -1,11 +1,11 @@
-"""The crew: a bounded number of threads, each with a line of its own, that send what the dispatcher claimed."""
+"""The crew: a bounded number of senders, each with a line of its own, that send what the dispatcher claimed."""
 
 import logging
-import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from flask import Flask
 
@@ -15,20 +15,21 @@ from api.core.db import transact
 from api.core.errors import Unavailable
 from api.core.journal import Journal
 from api.delivery.circuit import Circuit
+from api.delivery.loop import Loop, Task, away, current
 from api.delivery.sender import Sender
 from api.delivery.smtp import Mail
 from schemas.vocabulary import Outcome, Phase
 
 log = logging.getLogger(__name__)
 
-#: Seconds after which an idle thread looks whether its kept connection should go.
+#: Seconds after which an idle sender looks whether its kept connection should go.
 IDLE_SECONDS = 5.0
 #: Seconds that cut connections may take to end.
 ABORT_SECONDS = 5.0
 
 
 class Crew:
-    """Sender threads over one queue; what they leave is fetched by the dispatcher."""
+    """Senders over one queue, all of them in one thread; what they leave is fetched by the dispatcher."""
 
     def __init__(
         self, app: Flask, mail: Mail, *, size: int, circuit: Circuit, journal: Journal, wake: Callable[[], None]
@@ -37,50 +38,49 @@ class Crew:
         self.circuit = circuit
         self.journal = journal
         self._wake = wake
-        self._todo: queue.SimpleQueue[Claim | str | None] = queue.SimpleQueue()
+        # Written by one thread and read by another: appending to a deque and taking from it need no lock.
+        self._todo: deque[Claim | str] = deque()
+        self._settlements: deque[Settlement] = deque()
+        self._returned: deque[Claim] = deque()
         #: How many claims were taken, and how many of them fetched again: both by the dispatcher.
         self._taken = self._fetched = 0
         self._size = size
-        self._resting = threading.Condition()
-        # Written by all, read by the dispatcher: appending to a deque and taking from it need no lock.
-        self._settlements: deque[Settlement] = deque()
-        self._returned: deque[Claim] = deque()
         self._stopping = False
         #: Until when (monotonic seconds) nobody can have taken our claims for those of the dead.
         self._fresh_until = 0.0
         self._senders = [Sender(mail) for _ in range(size)]
-        # Daemons: the dispatcher's own thread keeps the process until they are done, or until grace is over.
-        self._threads = [
-            threading.Thread(target=self._work, args=(number, sender), name=f"sender-{number}", daemon=True)
-            for number, sender in enumerate(self._senders)
-        ]
-        for thread in self._threads:
-            thread.start()
+        #: Those with nothing to do, by their number.
+        self._idle: dict[int, Task] = {}
+        self._loop = Loop(self._deal)
+        # A daemon: the dispatcher's own thread keeps the process until it is done, or until grace is over.
+        self._thread = threading.Thread(target=self._run, name="senders", daemon=True)
+        self._thread.start()
 
     def open(self) -> int:
         """Return how many claims are queued or under way."""
         return self._taken - self._fetched - len(self._settlements) - len(self._returned)
 
     def waiting(self) -> int:
-        """Return about how many claims wait for a thread."""
-        return self._todo.qsize()
+        """Return about how many claims wait for a sender."""
+        return len(self._todo)
 
     def take(self, claims: Iterable[Claim]) -> None:
         """Queue claims for sending."""
-        for claim in claims:
-            self._taken += 1
-            self._todo.put(claim)
+        claims = tuple(claims)
+        self._taken += len(claims)
+        self._todo.extend(claims)
+        self._loop.wake()
 
     def resize(self, size: int) -> None:
-        """Let so many threads work; the others rest, and their connections are closed when they have grown old."""
+        """Let so many senders work; the others rest, and their connections are closed when they have grown old."""
         if size != self._size:
-            with self._resting:
-                self._size = size
-                self._resting.notify_all()
+            self._size = size
+            self._loop.wake()
 
     def probe(self) -> None:
-        """Have the relay probed by the next free thread."""
-        self._todo.put("probe")
+        """Have the relay probed by the next free sender."""
+        self._todo.append("probe")
+        self._loop.wake()
 
     def vouch(self, until: float) -> None:
         """Say until when (monotonic seconds) the claims are ours without asking."""
@@ -96,40 +96,27 @@ class Crew:
     def stop(self, *, grace: float) -> None:
         """End: begin nothing more, wait `grace` seconds for what is under way, then cut its connections."""
         self._stopping = True
-        self.resize(len(self._threads))
-        for _ in self._threads:
-            self._todo.put(None)
-        self._join(grace)
-        if any(thread.is_alive() for thread in self._threads):
+        self._loop.wake()
+        self._thread.join(grace)
+        if self._thread.is_alive():
             for sender in self._senders:
                 sender.abort()
-            self._join(ABORT_SECONDS)
-        self._clear()
-
-    def _clear(self) -> None:
-        """Let go of what was put back when everybody had gone already."""
-        while not self._todo.empty():
-            item = self._todo.get()
-            if isinstance(item, Claim):
-                self.let_go(item)
+            self._thread.join(ABORT_SECONDS)
 
     def next(self, number: int) -> Claim | None:
-        """Return a queued claim that may be sent now by this thread, without waiting."""
+        """Return a queued claim that may be sent now by this sender, without waiting."""
         if self._stopping or number >= self._size or not self.circuit.is_up():
             return None
-        try:
-            item = self._todo.get_nowait()
-        except queue.Empty:
-            return None
-        if isinstance(item, Claim):
-            return item
-        self._todo.put(item)  # a probe or the end: for a thread that waits
-        return None
+        if self._todo and isinstance(claim := self._todo[0], Claim):
+            self._todo.popleft()
+            return claim
+        return None  # nothing, or a probe: for a sender that is free
 
     def holds(self, claim: Claim) -> bool:
         """Tell whether a claim is still ours to send; after too long a silence of ours the table is asked."""
-        if time.monotonic() < self._fresh_until:
-            return True
+        return time.monotonic() < self._fresh_until or away(partial(self._confirm, claim))
+
+    def _confirm(self, claim: Claim) -> bool:
         try:
             with self.app.app_context():
                 lease = policy.current().lease
@@ -139,10 +126,7 @@ class Crew:
 
     def put_back(self, claim: Claim) -> None:
         """Queue a claim again that was not begun after all."""
-        if self._stopping:
-            self.let_go(claim)  # behind the word to end nobody would find it
-        else:
-            self._todo.put(claim)
+        self._todo.append(claim)
 
     def let_go(self, claim: Claim) -> None:
         """Leave a claim to be given back to the table."""
@@ -155,40 +139,57 @@ class Crew:
         self._settlements.append(settlement)
         self._wake()
 
-    def _join(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+    def _run(self) -> None:
+        self._loop.run(partial(self._work, number, sender) for number, sender in enumerate(self._senders))
+        self._clear()
 
-    def _rest(self, number: int, sender: Sender) -> None:
-        with self._resting:
-            while number >= self._size:
-                if not self._resting.wait(IDLE_SECONDS):
-                    sender.close_if_idle()
+    def _clear(self) -> None:
+        """Let go of what nobody will begin any more."""
+        while self._todo:
+            item = self._todo.popleft()
+            if isinstance(item, Claim):
+                self.let_go(item)
+
+    def _deal(self) -> None:
+        """Give those who rest what there is to do: to the first of them, so that no more connections are used than needed.
+
+        At the end they get the word to end, which is nothing at all.
+        """
+        if self._stopping:
+            self._clear()
+        for number in sorted(self._idle) if self._todo or self._stopping else ():
+            if self._stopping:
+                self._loop.give(self._idle.pop(number), None)
+            elif self._todo and number < self._size:
+                self._loop.give(self._idle.pop(number), self._todo.popleft())
+
+    def _get(self, number: int) -> Claim | str | None:
+        """Return what there is to do for a sender, None if there was nothing for a while."""
+        task = current()
+        assert task is not None
+        self._idle[number] = task
+        item: Claim | str | None = self._loop.rest(task, IDLE_SECONDS)
+        self._idle.pop(number, None)
+        return item
 
     def _work(self, number: int, sender: Sender) -> None:
         hand = Hand(self, number)
-        while True:
-            self._rest(number, sender)
-            try:
-                item = self._todo.get(timeout=IDLE_SECONDS)
-            except queue.Empty:
-                sender.close_if_idle()
-                continue
+        while not self._stopping:
+            item = self._get(number)
             if item is None:
-                sender.close()
-                return
-            if isinstance(item, str):
+                sender.close_if_idle()
+            elif isinstance(item, str):
                 self.circuit.probed(sender.probe(), now=time.monotonic())
                 self._wake()
             elif self._stopping or not self.circuit.is_up():
                 self.let_go(item)
             else:
                 hand.send(sender, item)
+        sender.close()
 
 
 class Hand:
-    """One thread's shift: where its stream of mail comes from, and where the results go to."""
+    """One sender's shift: where its stream of mail comes from, and where the results go to."""
 
     def __init__(self, crew: Crew, number: int) -> None:
         self._crew = crew
@@ -230,7 +231,7 @@ class Hand:
         return False
 
     def report(self, claim: Claim, result: Result) -> None:
-        """Take what came of a claim: to the journal before this thread's next final dot, and to the dispatcher."""
+        """Take what came of a claim: to the journal before this sender's next final dot, and to the dispatcher."""
         self._write(None)
         self._held.pop(claim.delivery_id.int, None)
         self._unwritten = Settlement(claim, result, clock.utcnow())
@@ -242,7 +243,7 @@ class Hand:
         self._crew.put_back(claim)
 
     def _write(self, begun: Claim | None) -> bool:
-        """Write to the journal what this thread owes it; False if that cannot be done now."""
+        """Write to the journal what this sender owes it; False if that cannot be done now."""
         settled, self._unwritten = self._unwritten, None
         if settled is None and begun is None:
             return True
