@@ -70,12 +70,13 @@ def merged(several: Iterable[Prepared]) -> Prepared:
 def _prepared(
     dialect: Dialect, table: Table, values: Sequence[Mapping[str, Any]]
 ) -> tuple[Insertion, list[tuple[Any, ...]]]:
-    insertion = _insertion(dialect, table)
-    return insertion, [
+    names = tuple([column.name for column in table.columns if column is not table.autoincrement_column])
+    made = insertion(dialect, table, names)
+    return made, [
         tuple(
             [
                 row.get(name, default) if process is None else process(row.get(name, default))
-                for name, default, process in insertion.columns
+                for name, default, process in made.columns
             ]
         )
         for row in values
@@ -83,9 +84,10 @@ def _prepared(
 
 
 @lru_cache(maxsize=128)
-def _insertion(dialect: Dialect, table: Table) -> Insertion:
-    columns = [column for column in table.columns if column is not table.autoincrement_column]
-    nulls = {column.name: None for column in columns}
+def insertion(dialect: Dialect, table: Table, names: tuple[str, ...]) -> Insertion:
+    """Return the INSERT of rows that have these columns, in this order."""
+    nulls = dict.fromkeys(names)
+    columns = [table.columns[name] for name in names]
     texts = {size: str(table.insert().values([nulls] * size).compile(dialect=dialect)) for size in _SIZES}
     return Insertion(
         texts,

@@ -16,6 +16,7 @@ from api.core import retry
 from api.core.claim import Settlement
 from api.core.driver import Codec, Statement, codec, each, listed, raw
 from api.core.models import Attempt, Delivery
+from api.core.rows import insertion, write
 from schemas.vocabulary import DeliveryStatus, Outcome
 
 _LET_GO: dict[str, Any] = {"token": None, "holder": None, "handed": False, "lapses": 0}
@@ -43,8 +44,7 @@ _REMEMBERED = (
     "reply",
     "duration_ms",
 )
-_REMEMBER = Statement(insert(_HISTORY).values({name: bindparam(name) for name in _REMEMBERED}).inline())
-#: The same for a server: a statement for each row would cost it, and us, several times as much as the rows do.
+#: For a server: a statement for each row would cost it, and us, several times as much as the rows do.
 _REMEMBER_ALL = Statement(
     insert(_HISTORY)
     .from_select(
@@ -100,7 +100,7 @@ def remember(session: Session, settlements: Sequence[Settlement]) -> None:
         if connection.dialect.name == "postgresql":
             _REMEMBER_ALL.columns(connection, _REMEMBERED, rows)
         else:
-            _REMEMBER.many(connection, _REMEMBERED, rows)
+            write(connection.exec_driver_sql, [(insertion(connection.dialect, _HISTORY, _REMEMBERED), rows)])
 
 
 def _store_sent(session: Session, token: UUID, sent: Sequence[Settlement]) -> Sequence[Settlement]:
