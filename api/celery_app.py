@@ -27,7 +27,7 @@ from api.core.dispatchers import Drive
 from api.core.errors import Unavailable
 from api.core.migrations import SchemaError
 from api.delivery.shift import Shift
-from api.startup import prepared
+from api.startup import prepared, settled
 
 log = logging.getLogger(__name__)
 
@@ -135,6 +135,7 @@ class Process:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.app: Flask = create_app(settings)
+        settled()
         self.shift = Shift(self.app, drive=Drive.CELERY, ending=_is_ending)
 
 

@@ -17,7 +17,7 @@ from api.core.dispatchers import Drive
 from api.core.errors import PostroomError
 from api.delivery.dispatch import Dispatcher
 from api.rest import openapi
-from api.startup import load, prepared, reachable
+from api.startup import load, prepared, reachable, settled
 
 _PORT = click.IntRange(0, 65535)
 
@@ -91,6 +91,7 @@ def dispatch(once: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     with prepared(config.read()) as app:
+        settled()
         dispatcher = Dispatcher(app, drive=Drive.PROCESS)
         (dispatcher.run_until_idle if once else dispatcher.run)(stop.is_set)
 

@@ -1,5 +1,6 @@
 """What comes before the work of every command: an app on a database that fits it."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -36,9 +37,24 @@ def opened(settings: Settings) -> Iterator[Flask]:
         close(app)
 
 
+#: Objects made, and not freed, before the youngest are searched for cycles; younger searches before each older one.
+_COLLECT = (10_000, 20, 50)
+
+
+def settled() -> None:
+    """Keep what was loaded so far out of garbage collections, and have them seldom.
+
+    Mail and requests leave hardly a cycle behind, and looking for them took a tenth of the time of a drain.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT)
+
+
 def load(settings: Settings) -> Flask:
     """Make the app of a server's worker, with its dispatcher."""
     app = create_app(settings)
+    settled()
     start_dispatcher(app, settings)
     return app
 

@@ -65,7 +65,7 @@ class Journal:
         # Out of the lock: what others wait for is short.
         lines = end = b"" if settled is None else _settled(settled)
         if begun is not None:
-            start = f'{{"begun": ["{begun.delivery_id.hex}", "{begun.token.hex}"]}}\n'.encode()
+            start = b'{"begun": ["%032x", "%032x"]}\n' % (begun.delivery_id.int, begun.token.int)
             lines = end + start
         with self._lock:
             if settled is not None:
@@ -220,9 +220,21 @@ def _settled(settlement: Settlement) -> bytes:
     code = "null" if reply.code is None else reply.code
     enhanced = "null" if reply.enhanced_code is None else _quoted(reply.enhanced_code)
     return (
-        f'{{"settled": ["{hold.delivery_id.hex}", "{hold.token.hex}", {hold.attempt}, "{settlement.at.isoformat()}", '
-        f'"{result.outcome}", "{result.blame}", "{result.phase}", {result.duration_ms}, '
-        f"{_quoted(hold.transport)}, {code}, {enhanced}, {_quoted(reply.text)}]}}\n"
+        '{"settled": ["%032x", "%032x", %d, "%s", "%s", "%s", "%s", %d, %s, %s, %s, %s]}\n'
+        % (
+            hold.delivery_id.int,
+            hold.token.int,
+            hold.attempt,
+            settlement.at.isoformat(),
+            result.outcome,
+            result.blame,
+            result.phase,
+            result.duration_ms,
+            _quoted(hold.transport),
+            code,
+            enhanced,
+            _quoted(reply.text),
+        )
     ).encode()
 
 

@@ -34,8 +34,9 @@ class Channel:
 
     def __init__(self, relay: RelaySettings) -> None:
         self._relay = relay
-        #: When the present transaction must be over, by `time.monotonic()`.
+        #: When the present transaction must be over, by `time.monotonic()`; and when the relay was last heard.
         self.ends = math.inf
+        self.heard = -math.inf
         self._sock: socket.socket | None = None
         self._poll = select.poll()  # `select` knows no file descriptors above 1023
         self._polled = select.POLLIN
@@ -145,7 +146,7 @@ class Channel:
             data = self.peek()
             if data == b"":
                 raise self.broken("connection lost: closed by the relay")
-            if monotonic() > until:
+            if self.heard > until:
                 break
             if data is not None:
                 return data
@@ -163,7 +164,9 @@ class Channel:
         sock = self._socket()
         self._before_read = select.POLLIN
         try:
-            return sock.recv(8192)
+            data = sock.recv(8192)
+            self.heard = monotonic()
+            return data
         except (BlockingIOError, ssl.SSLWantReadError):
             return None
         except ssl.SSLWantWriteError:

@@ -12,6 +12,8 @@ from schemas.vocabulary import Phase
 
 #: Seconds that a farewell may take at most: nothing depends on it.
 FAREWELL = 2.0
+#: Seconds after the relay was heard in which it is not asked whether it has said more.
+JUST_NOW = 0.001
 _END = len(b".\r\n")
 
 
@@ -85,6 +87,18 @@ class Dialogue(SMTP):
             self._replies.feed(data or b"")
         return self.last
 
+    def hear_accepted(self) -> bool:
+        """Wait for a reply to the group that `begin` said; tell whether with it the whole group was accepted.
+
+        Then its replies are taken; otherwise they are still to be read one by one. Raises Broken.
+        """
+        if not self._replies:
+            self._replies.feed(self.channel.receive(self.channel.until()))
+        taken = self._replies.take_accepted()
+        if taken is not None:
+            self.phase, self.last = Phase.DATA, readable(*taken)
+        return taken is not None
+
     def begin(self, commands: bytes) -> None:
         """Say a group of commands, MAIL first, unless the relay has taken its leave, as in `putcmd`. Raises Broken."""
         self.phase = Phase.MAIL
@@ -103,7 +117,8 @@ class Dialogue(SMTP):
         try:
             if body:
                 self.channel.write(body)
-            self._peek()
+            if body or monotonic() - self.channel.heard > JUST_NOW:
+                self._peek()
         except Broken:
             # A relay that has had enough says why, and hangs up.
             with contextlib.suppress(Broken):

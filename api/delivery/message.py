@@ -128,20 +128,35 @@ class FrozenMessage(Message):
 
     def __init__(self, content: Content, recipient: str) -> None:
         # Not `super().__init__`, which would write and read again what is frozen already, once for every mail.
-        self.subject = content.subject
-        self.recipients = [recipient]
-        self.sender = (content.sender.name or "", content.sender.email)
-        self.reply_to = None
-        self.cc, self.bcc = [], []
-        self.alts = {}
-        self.body, self.html = content.text, content.html
-        self.date = content.date.timestamp()
-        self.msgId = content.message_id
-        self.charset = None
-        self.extra_headers = dict(content.headers)
-        self.mail_options, self.rcpt_options = [], []
-        self.attachments = []
         self._content = content
+        self._recipient = recipient
+
+    def __getattr__(self, name: str) -> Any:
+        """Give what Flask-Mail's messages have besides, made when somebody asks for it."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        content = self._content
+        vars(self).update(
+            subject=content.subject,
+            recipients=[self._recipient],
+            sender=(content.sender.name or "", content.sender.email),
+            reply_to=None,
+            cc=[],
+            bcc=[],
+            alts={} if content.html is None else {"html": content.html},
+            body=content.text,
+            date=content.date.timestamp(),
+            msgId=content.message_id,
+            charset=None,
+            extra_headers=dict(content.headers),
+            mail_options=[],
+            rcpt_options=[],
+            attachments=[],
+        )
+        try:
+            return vars(self)[name]
+        except KeyError:
+            raise AttributeError(name) from None
 
     def content(self) -> Content:
         """Return the content as it was frozen."""

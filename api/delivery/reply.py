@@ -14,6 +14,8 @@ MAX_REPLY = 64 * 1024
 MAX_TEXT = 1000
 
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
+#: MAIL, RCPT and DATA accepted, in a line each.
+_ALL_ACCEPTED = re.compile(rb"2[0-9]{2}(?: [^\n]{0,998})?\n2[0-9]{2}(?: [^\n]{0,998})?\n(354(?: [^\n]{0,998})?)\n")
 _ENHANCED = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}(?=\s|$)")
 
 
@@ -64,6 +66,14 @@ class Replies:
                 lines = tuple(self._lines)
                 self._code, self._lines, self._size = None, [], 0
                 return code, lines
+
+    def take_accepted(self) -> tuple[int, tuple[bytes, ...]] | None:
+        """Take the replies that accept MAIL, RCPT and DATA, if all three are there, and return the last; else none."""
+        found = None if self._lines else _ALL_ACCEPTED.match(self._buffer, self._start)
+        if found is None:
+            return None
+        self._start = found.end()
+        return _whole(found[1].removesuffix(b"\r"))
 
     def _add(self, line: bytes) -> int | None:
         """Add one line to the reply, and return its code if it was the last."""

@@ -97,6 +97,9 @@ def hear_envelope(dialogue: Dialogue) -> Verdict | None:
     What was refused stands, whatever comes behind it; Broken is raised only while nothing was. After a refusal the
     dialogue is ready for another mail unless it is closed.
     """
+    dialogue.phase = Phase.MAIL
+    if dialogue.hear_accepted():
+        return None
     for unheard, phase in ((2, Phase.MAIL), (1, Phase.RCPT), (0, Phase.DATA)):
         dialogue.phase = phase
         verdict = blame.judge(phase, dialogue.read())
