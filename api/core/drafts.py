@@ -6,9 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import uuid6
-
-from api.core import addresses, clock, policy, simulator, timing, uploads
+from api.core import addresses, clock, ids, policy, simulator, timing, uploads
 from api.core.claim import Address, Content
 from api.core.errors import BadTemplate, FieldError, Invalid, NotAllowed, Unavailable, UnknownTemplate
 from api.core.timing import Plan
@@ -73,7 +71,7 @@ def make(
     Raises Invalid with a pointer for each wrong field, MissingVariables, BadTemplate, NotAllowed for the sender,
     Unavailable where none is configured.
     """
-    id_: UUID = uuid6.uuid7()
+    id_ = ids.new()
     now = clock.utcnow()
     rules = policy.current()
     uploads.check(attachments, limits=rules.attachments)
