@@ -49,6 +49,7 @@ class Settings:
     dispatch: str = "thread"
     broker_url: str | None = field(default=None, repr=False)
     metrics: str = "key"
+    affinity: str = "one"
     senders: int = 4
     relay_rate: float | None = None
     retry_first: float = 300.0
@@ -171,6 +172,8 @@ def _dispatch(settings: Settings) -> str | None:
     if not (settings.broker_url or "redis://").startswith(("redis://", "rediss://", "amqp://", "amqps://")):
         # Not the URL: its password has no place in a message.
         return "POSTROOM_BROKER_URL must begin with redis://, rediss://, amqp:// or amqps://."
+    if settings.affinity not in ("one", "all"):
+        return f"POSTROOM_AFFINITY is {settings.affinity!r}; it may be one, all."
     if settings.metrics not in ("key", "open"):
         return f"POSTROOM_METRICS is {settings.metrics!r}; it may be key, open."
     return None

@@ -8,6 +8,7 @@ from flask import Flask
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+from api import affinity
 from api.app import create_app, start_dispatcher
 from api.config import ConfigError, Settings
 from api.core import migrations
@@ -38,6 +39,8 @@ def opened(settings: Settings) -> Iterator[Flask]:
 
 def load(settings: Settings) -> Flask:
     """Make the app of a server's worker, with its dispatcher."""
+    if settings.affinity == "one":
+        affinity.keep()  # before the threads that it will have
     app = create_app(settings)
     start_dispatcher(app, settings)
     return app
