@@ -10,14 +10,17 @@ import os
 import random
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 #: Seconds between two looks.
 PAUSE = 2.0
+#: How much lower than others those threads stand (setpriority(2)) that only work on what others have left for them.
+STEP_BACK = 10
 #: Share of a processor by which another must be less used by others to be worth moving to.
 MARGIN = 0.25
 _STAT, _TASKS = Path("/proc/stat"), Path("/proc/self/task")
@@ -26,6 +29,15 @@ _TICK = os.sysconf("SC_CLK_TCK")
 _IDLE = (3, 4)
 #: Fields before those of guests, which are in the others already.
 _FIELDS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was used by a moment, in seconds: of each processor, and by this process."""
+
+    at: float
+    busy: Mapping[int, float]
+    own: float
 
 
 class Berth:
@@ -50,10 +62,8 @@ class Berth:
     def review(self) -> None:
         """Move to the processor that others have used least since the last look, if that is worth it."""
         before, self._seen = self._seen, self._look()
-        used = _others(before, self._seen, self.place)
-        best = min(used, key=lambda one: (used[one], one != self.place))
-        # Processes that look at the same moment must not all move, and meet again.
-        if used[self.place] - used[best] > MARGIN and random.random() < 0.5:  # noqa: S311
+        best = chosen(others(before, self._seen, self.place), self.place)
+        if random.getrandbits(1):  # processes that look at the same moment must not all move, and meet again
             self.place = best
         self._take()
 
@@ -63,17 +73,8 @@ class Berth:
             with suppress(ProcessLookupError):
                 os.sched_setaffinity(int(name), {self.place})
 
-    def _look(self) -> "Look":
+    def _look(self) -> Look:
         return Look(time.monotonic(), _busy(self._allowed), time.process_time())
-
-
-class Look:
-    """What was used by a moment: seconds of each processor, and those of this process."""
-
-    __slots__ = ("at", "busy", "own")
-
-    def __init__(self, at: float, busy: Mapping[int, float], own: float) -> None:
-        self.at, self.busy, self.own = at, busy, own
 
 
 def keep() -> None:
@@ -85,12 +86,38 @@ def keep() -> None:
         threading.Thread(target=Berth(allowed).watch, name="affinity", daemon=True).start()
 
 
-def _others(before: Look, now: Look, place: int) -> dict[int, float]:
+def behind(start: Callable[[], None]) -> None:
+    """Start threads that let all others of this process go first, where the kernel can tell them apart.
+
+    On one processor, whoever lets go of the interpreter for a moment has it again before anybody else is awake. Only
+    who is more important gets the processor at once.
+    """
+
+    def step_back() -> None:
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), STEP_BACK)
+        start()  # a thread begins with the priority of who started it
+
+    if not hasattr(os, "sched_setaffinity"):
+        start()  # elsewhere a priority is the whole process's
+        return
+    starter = threading.Thread(target=step_back, name="starter")
+    starter.start()
+    starter.join()
+
+
+def others(before: Look, now: Look, place: int) -> dict[int, float]:
     """Return the share of each processor that other processes have used; all of our own was used at the place."""
     passed = now.at - before.at
     used = {one: now.busy[one] - before.busy[one] for one in now.busy if one in before.busy}
     used[place] = max(0.0, used.get(place, 0.0) - (now.own - before.own))
     return {one: seconds / passed for one, seconds in used.items()}
+
+
+def chosen(used: Mapping[int, float], place: int) -> int:
+    """Return where to go on, by the share that others use of each processor: here, unless another is much freer."""
+    best = min(used, key=lambda one: used[one])
+    return best if used[place] - used[best] > MARGIN else place
 
 
 def _busy(allowed: Collection[int]) -> dict[int, float]:

@@ -23,7 +23,6 @@ ALIASES = {
     "POSTROOM_ADMIN": "FLASKY_ADMIN",
 }
 DISPATCH = ("thread", "celery", "none")
-LIMIT_STORES = ("memory", "database")
 
 
 class ConfigError(Exception):
@@ -241,8 +240,8 @@ def _limits(settings: Settings) -> str | None:
             rates.parse(getattr(settings, name.removeprefix("POSTROOM_").lower()))
         except ValueError as error:
             return f"{name}: {error}"
-    if settings.limit_store not in LIMIT_STORES:
-        return f"POSTROOM_LIMIT_STORE is {settings.limit_store!r}; it may be {', '.join(LIMIT_STORES)}."
+    if settings.limit_store not in ("memory", "database"):
+        return f"POSTROOM_LIMIT_STORE is {settings.limit_store!r}; it may be memory, database."
     if settings.max_queue != "off" and not re.fullmatch("[1-9][0-9]{0,9}", settings.max_queue):
         return f"POSTROOM_MAX_QUEUE is {settings.max_queue!r}; it must be a number from 1, or off."
     return None

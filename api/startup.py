@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 from flask import Flask
 from sqlalchemy.engine import make_url
@@ -38,11 +39,19 @@ def opened(settings: Settings) -> Iterator[Flask]:
 
 
 def load(settings: Settings) -> Flask:
-    """Make the app of a server's worker, with its dispatcher."""
-    if settings.affinity == "one":
-        affinity.keep()  # before the threads that it will have
+    """Make the app of a server's process, with its dispatcher."""
     app = create_app(settings)
     start_dispatcher(app, settings)
+    return app
+
+
+def load_alone(settings: Settings) -> Flask:
+    """Make the app of a process that serves nothing else and will not fork: it may choose its processor."""
+    if settings.affinity == "all":
+        return load(settings)
+    affinity.keep()  # before the threads that it will have
+    app = create_app(settings)
+    affinity.behind(partial(start_dispatcher, app, settings))
     return app
 
 
