@@ -17,7 +17,7 @@ from api.core.dispatchers import Drive
 from api.core.errors import PostroomError
 from api.delivery.dispatch import Dispatcher
 from api.rest import openapi
-from api.startup import load, prepared, reachable, settled
+from api.startup import load_alone, prepared, reachable, settled
 
 _PORT = click.IntRange(0, 65535)
 
@@ -75,7 +75,7 @@ def serve(host: str, port: int, workers: int) -> None:
     settings = reachable(settings, port=port)
     with prepared(settings):
         click.echo(f"Postroom serves {settings.public_url} from port {port} on {host}.")
-    serving.serve(partial(load, settings), host=host, port=port, workers=workers, grace=settings.grace)
+    serving.serve(partial(load_alone, settings), host=host, port=port, workers=workers, grace=settings.grace)
 
 
 @cli.command()

@@ -23,7 +23,6 @@ ALIASES = {
     "POSTROOM_ADMIN": "FLASKY_ADMIN",
 }
 DISPATCH = ("thread", "celery", "none")
-LIMIT_STORES = ("memory", "database")
 
 
 class ConfigError(Exception):
@@ -49,6 +48,7 @@ class Settings:
     dispatch: str = "thread"
     broker_url: str | None = field(default=None, repr=False)
     metrics: str = "key"
+    affinity: str = "one"
     senders: int = 4
     relay_rate: float | None = None
     retry_first: float = 300.0
@@ -171,6 +171,8 @@ def _dispatch(settings: Settings) -> str | None:
     if not (settings.broker_url or "redis://").startswith(("redis://", "rediss://", "amqp://", "amqps://")):
         # Not the URL: its password has no place in a message.
         return "POSTROOM_BROKER_URL must begin with redis://, rediss://, amqp:// or amqps://."
+    if settings.affinity not in ("one", "all"):
+        return f"POSTROOM_AFFINITY is {settings.affinity!r}; it may be one, all."
     if settings.metrics not in ("key", "open"):
         return f"POSTROOM_METRICS is {settings.metrics!r}; it may be key, open."
     return None
@@ -238,8 +240,8 @@ def _limits(settings: Settings) -> str | None:
             rates.parse(getattr(settings, name.removeprefix("POSTROOM_").lower()))
         except ValueError as error:
             return f"{name}: {error}"
-    if settings.limit_store not in LIMIT_STORES:
-        return f"POSTROOM_LIMIT_STORE is {settings.limit_store!r}; it may be {', '.join(LIMIT_STORES)}."
+    if settings.limit_store not in ("memory", "database"):
+        return f"POSTROOM_LIMIT_STORE is {settings.limit_store!r}; it may be memory, database."
     if settings.max_queue != "off" and not re.fullmatch("[1-9][0-9]{0,9}", settings.max_queue):
         return f"POSTROOM_MAX_QUEUE is {settings.max_queue!r}; it must be a number from 1, or off."
     return None

@@ -1,5 +1,6 @@
 """The HTTP server: granian, its worker processes, and how all of them end."""
 
+import gc
 import logging
 import math
 import os
@@ -81,6 +82,9 @@ def serve(
     on_hangup = signal.SIG_IGN if ignored else server.signal_handler_interrupt
     server.on_startup(lambda: signal.signal(signal.SIGHUP, on_hangup))
     start = partial(_start_worker, load, os.getpid(), port, grace, ready and partial(_when_ready, host, port, ready))
+    # What is there by now stays: looked through for garbage, the pages that the workers share would become their own.
+    gc.collect()
+    gc.freeze()
     try:
         server.serve(target_loader=start, wrap_loader=False)
     except SystemExit:

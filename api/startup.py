@@ -4,11 +4,13 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 from flask import Flask
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+from api import affinity
 from api.app import create_app, start_dispatcher
 from api.config import ConfigError, Settings
 from api.core import migrations
@@ -52,10 +54,21 @@ def settled() -> None:
 
 
 def load(settings: Settings) -> Flask:
-    """Make the app of a server's worker, with its dispatcher."""
+    """Make the app of a server's process, with its dispatcher."""
     app = create_app(settings)
     settled()
     start_dispatcher(app, settings)
+    return app
+
+
+def load_alone(settings: Settings) -> Flask:
+    """Make the app of a process that serves nothing else and will not fork: it may choose its processor."""
+    if settings.affinity == "all":
+        return load(settings)
+    affinity.keep()  # before the threads that it will have
+    app = create_app(settings)
+    settled()
+    affinity.behind(partial(start_dispatcher, app, settings))
     return app
 
 

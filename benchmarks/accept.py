@@ -6,6 +6,7 @@ round some mails are accepted and delivered to the recording sink: each 202 must
 
 import argparse
 import sqlite3
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
@@ -22,6 +23,7 @@ from benchmarks.servers import Served
 from benchmarks.sinks import Kind, Sink
 
 BARE, NAIVE = "bare Flask, constant JSON", "ORM + thread per mail"
+BARE_ON_ONE = "bare Flask, kept to one processor"
 CELERY, CHECKED = "Celery .delay()", "Celery .delay(), body validated"
 ALONE, DRAINING = "Postroom, durable", "Postroom, durable, while draining"
 #: Mails of the round that is compared one by one.
@@ -64,7 +66,7 @@ class Round:
         self._taken = taken
 
     def run(self) -> None:
-        steps = [self.bare, self.alone, self.celery, self.checked, self.naive, self.draining]
+        steps = [self.bare, self.bare_on_one, self.alone, self.celery, self.checked, self.naive, self.draining]
         turn = self._number % len(steps)
         for step in steps[turn:] + steps[:turn]:
             step()
@@ -73,6 +75,10 @@ class Round:
     def bare(self) -> None:
         with servers.view("bare", self._place("bare")) as served:
             self._flood(BARE, served)
+
+    def bare_on_one(self) -> None:
+        with servers.view("bare", self._place("bare-on-one"), AFFINITY="one") as served:
+            self._flood(BARE_ON_ONE, served)
 
     def naive(self) -> None:
         place = self._place("naive")
@@ -182,6 +188,7 @@ def goals(taken: Taken) -> list[str]:
     rows = ["| what | median | spread | goal | |", "| --- | ---: | ---: | ---: | --- |"]
     rows += [
         _goal(f"{ALONE} ÷ {BARE}", taken.ratios(ALONE, BARE), "x", least=0.25),
+        _goal(f"{ALONE} ÷ {BARE_ON_ONE}", taken.ratios(ALONE, BARE_ON_ONE), "x"),
         _goal(f"{ALONE} ÷ {CELERY}", taken.ratios(ALONE, CELERY), "x", least=3.0),
         _goal(f"{ALONE} ÷ {CHECKED}", taken.ratios(ALONE, CHECKED), "x"),
         _goal(f"{ALONE} ÷ {NAIVE}", taken.ratios(ALONE, NAIVE), "x"),
@@ -256,7 +263,7 @@ def main() -> None:
     parser.add_argument("--backlog", type=int, default=40_000, help="mails that wait when draining begins")
     parser.add_argument("--look", action="store_true", help="write nothing")
     given = parser.parse_args()
-    lines = [*machine.described(), f"Clients: {'wrk' if load.WRK else 'benchmarks/load.py'}"]
+    lines = [*machine.described(peers=Path(sys.executable)), f"Clients: {'wrk' if load.WRK else 'benchmarks/load.py'}"]
     print(*lines, sep="\n", flush=True)
     taken = Taken()
     with folder() as directory:

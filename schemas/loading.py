@@ -1,13 +1,14 @@
 """Loading what is right without the bookkeeping for what is wrong."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, missing
 from marshmallow.decorators import POST_LOAD, PRE_LOAD, VALIDATES, VALIDATES_SCHEMA
 
-#: By the name on the wire: the field, and the name that its value is loaded under.
-_Fields = Mapping[str, tuple[fields.Field[Any], str]]
+#: By the name on the wire: what reads a value, the rules for what was read, whether null is fine, and the name that it
+#: is loaded under.
+_Fields = Mapping[str, tuple[Callable[..., Any], Sequence[Callable[[Any], Any]], bool, str]]
 
 
 class Brisk(Schema):
@@ -32,17 +33,12 @@ class Brisk(Schema):
         known = self._known if self._known is not None else self._learn()
         if not self._is_brisk:
             raise ValidationError("has rules of a kind that is left to marshmallow")
-        loaded: dict[str, Any] = {}
-        for name, value in data.items():
-            if name not in known:
-                raise ValidationError("unknown")
-            field, key = known[name]
-            loaded[key] = field.deserialize(value, name, data)
-        for name, default in self._absent:
+        loaded = _read(data, known)
+        for name, key, default in self._absent:
             if name not in data:
                 if default is missing:
                     raise ValidationError("required")
-                loaded[known[name][1]] = default() if callable(default) else default
+                loaded[key] = default() if callable(default) else default
         for rule in self._rules:
             rule(loaded, partial=None, many=False, unknown=self.unknown)
         return loaded
@@ -52,14 +48,42 @@ class Brisk(Schema):
         hooks = self._hooks
         whole = [name for name, many, options in hooks[VALIDATES_SCHEMA] if many or options["pass_original"]]
         unheard = [*hooks[PRE_LOAD], *hooks[POST_LOAD], *hooks[VALIDATES], *whole]
-        self._is_brisk = not unheard
+        self._is_brisk = not unheard and all(map(_is_plain, self.load_fields.values()))
         self._rules: list[Callable[..., Any]] = [getattr(self, name) for name, _, _ in hooks[VALIDATES_SCHEMA]]
-        known = {field.data_key or name: (field, field.attribute or name) for name, field in self.load_fields.items()}
-        #: What must be there, and what is put where it is not.
+        by_name = {field.data_key or name: field for name, field in self.load_fields.items()}
+        known: _Fields = {
+            name: (field._deserialize, tuple(field.validators), field.allow_none, field.attribute or str(field.name))
+            for name, field in by_name.items()
+        }
+        #: What must be there, or what is put where it is not, and under which name.
         self._absent = [
-            (name, field.load_default)
-            for name, (field, _) in known.items()
+            (name, known[name][-1], field.load_default)
+            for name, field in by_name.items()
             if field.required or field.load_default is not missing
         ]
         self._known = known
         return known
+
+
+def _read(data: dict[str, Any], known: _Fields) -> dict[str, Any]:
+    """Return what is there, by the names that it is loaded under. Raises ValidationError."""
+    loaded = {}
+    for name, value in data.items():
+        if name not in known:
+            raise ValidationError("unknown")
+        read, rules, may_be_null, key = known[name]
+        if value is not None:
+            loaded[key] = found = read(value, name, data)
+            for check in rules:
+                if check(found) is False:
+                    raise ValidationError("refused")
+        elif may_be_null:
+            loaded[key] = None
+        else:
+            raise ValidationError("null")
+    return loaded
+
+
+def _is_plain(field: fields.Field[Any]) -> bool:
+    """Tell whether marshmallow would do nothing but ask for null, read the value, and ask its rules."""
+    return type(field).deserialize is fields.Field.deserialize and not (field.pre_load or field.post_load)

@@ -42,6 +42,10 @@ class RecipientKind(StrEnum):
     BCC = "bcc"
 
 
+#: Going through an enumeration's own members takes several times as long.
+KINDS = tuple(RecipientKind)
+
+
 class Phase(StrEnum):
     """The step of the SMTP dialogue (RFC 5321) that an attempt ended in."""
 

@@ -7,11 +7,10 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-import uuid6
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from api.core import backlog, clock, drafts, frequency, notifications, policy, receipts, recipients, steering
+from api.core import backlog, clock, drafts, frequency, ids, notifications, policy, receipts, recipients, steering
 from api.core.claim import Content
 from api.core.db import Base, Instant, db, transact, word
 from api.core.drafts import Draft
@@ -96,7 +95,7 @@ def accept(
     if wrong and (not partly or len(wrong) == len(made)):
         raise Invalid(f"{len(wrong)} of the {len(made)} messages are wrong.", errors=_all_indexes_first(wrong))
     queued = [one for one in made if isinstance(one, Draft)]
-    batch = Batch(id=uuid6.uuid7(), mode=key.mode, created_at=clock.utcnow(), total=len(queued))
+    batch = Batch(id=ids.new(), mode=key.mode, created_at=clock.utcnow(), total=len(queued))
     items = [
         Item(index, one.id) if isinstance(one, Draft) else Item(index, None, one.errors)
         for index, one in enumerate(made)

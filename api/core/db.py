@@ -155,7 +155,7 @@ def add(new: Rows) -> None:
 
 def _give_back() -> None:
     """Let go of the connection that was read by: who holds one while asking for another waits for its own kind."""
-    if db.session().in_transaction():
+    if db.session.registry.has() and db.session().in_transaction():  # nobody who has read nothing needs a session
         db.session.commit()
 
 

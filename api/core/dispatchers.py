@@ -7,12 +7,11 @@ from enum import StrEnum
 from pathlib import Path
 from uuid import UUID
 
-import uuid6
 from flask import current_app
 from sqlalchemy import and_, delete, insert, select, true, update
 from sqlalchemy.orm import Session
 
-from api.core import clock, estate, journal, outbox, retry, settling
+from api.core import clock, estate, ids, journal, outbox, retry, settling
 from api.core.models import Delivery, Dispatcher
 
 #: Seconds between two signs of life.
@@ -52,7 +51,7 @@ def shares_journals(one: Dispatcher) -> bool:
 
 def register(session: Session, *, drive: Drive = Drive.THREAD) -> UUID:
     """Announce a dispatcher of this process; return its id, which its claims bear as their holder."""
-    id_: UUID = uuid6.uuid7()
+    id_ = ids.new()
     _announce(session, id_, drive)
     return id_
 

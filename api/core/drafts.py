@@ -6,20 +6,18 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import uuid6
-
-from api.core import addresses, clock, policy, simulator, timing, uploads
+from api.core import addresses, clock, ids, policy, simulator, timing, uploads
 from api.core.claim import Address, Content
 from api.core.errors import BadTemplate, FieldError, Invalid, NotAllowed, Unavailable, UnknownTemplate
 from api.core.timing import Plan
 from api.core.uploads import Upload
-from schemas.vocabulary import Mode, RecipientKind
+from schemas.vocabulary import KINDS, Mode, RecipientKind
 
 #: Recipients of one notification, all kinds together.
 MAX_RECIPIENTS = 50
 #: Characters of a subject with its prefix: a header line cannot be longer (RFC 5322 §2.1.1), folded it may.
 MAX_SUBJECT = 998
-_RECEIVING = frozenset(kind.value for kind in RecipientKind)
+_RECEIVING = frozenset(KINDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +71,7 @@ def make(
     Raises Invalid with a pointer for each wrong field, MissingVariables, BadTemplate, NotAllowed for the sender,
     Unavailable where none is configured.
     """
-    id_: UUID = uuid6.uuid7()
+    id_ = ids.new()
     now = clock.utcnow()
     rules = policy.current()
     uploads.check(attachments, limits=rules.attachments)
@@ -139,8 +137,8 @@ def _heads(mode: Mode, **lists: Sequence[Address]) -> dict[str, list[Address]]:
 def _recipients(heads: Mapping[str, Sequence[Address]]) -> tuple[Recipient, ...]:
     """Return the envelope's recipients: one address counts once, where it stands first."""
     found: dict[str, Recipient] = {}
-    for kind in RecipientKind:
-        for address in heads[kind.value]:
+    for kind in KINDS:
+        for address in heads[kind]:
             found.setdefault(addresses.key(address.email), Recipient(address.email, kind))
     if not found:
         raise Invalid(errors=[FieldError("/to", "At least one recipient in to, cc or bcc.", "required")])

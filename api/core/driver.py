@@ -130,9 +130,14 @@ def uuid_of(value: Any) -> UUID:
     if not isinstance(value, str):
         found: UUID = value
         return found
-    # What UUID() does for 32 digits, without its questions: they would take three times as long, for every row.
+    return uuid_from(int(value, 16))
+
+
+def uuid_from(number: int) -> UUID:
+    """Return the id of a number below 2^128."""
+    # What UUID() does, without its questions: they would take three times as long, for every row.
     made = _new(UUID)
-    _set(made, "int", int(value, 16))
+    _set(made, "int", number)
     _set(made, "is_safe", _UNKNOWN)
     return made
 

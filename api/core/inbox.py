@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from email.message import EmailMessage
 from uuid import UUID
 
-import uuid6
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session, defer
 
-from api.core import clock, paging
+from api.core import clock, ids, paging
 from api.core.db import db, transact
 from api.core.errors import NotFound
 from api.core.models import ApiKey, Capture
@@ -26,7 +25,7 @@ def add(session: Session, *, mode: Mode, sender: str, recipients: Sequence[str],
     """Store a mail within a transaction."""
     session.execute(
         insert(Capture).values(
-            id=uuid6.uuid7(),
+            id=ids.new(),
             mode=mode,
             received_at=clock.utcnow(),
             sender=sender,

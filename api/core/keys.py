@@ -14,14 +14,13 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-import uuid6
 from flask import current_app
 from sqlalchemy import ColumnElement, select, true
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from api.core import clock, paging
+from api.core import clock, ids, paging
 from api.core.db import db, transact
 from api.core.errors import NotFound
 from api.core.models import OPERATOR, ApiKey
@@ -161,7 +160,7 @@ def _stored(secret: str, **columns: Any) -> ApiKey:
         if known is not None:
             return known
         key = ApiKey(
-            id=uuid6.uuid7(), digest=digest, hint=secret[-4:], created_at=clock.utcnow(), revoked_at=None, **columns
+            id=ids.new(), digest=digest, hint=secret[-4:], created_at=clock.utcnow(), revoked_at=None, **columns
         )
         session.add(key)
         return key

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 from uuid import UUID
 
-import uuid6
 from flask import current_app
 from sqlalchemy import Select, Table, select
 from sqlalchemy.exc import IntegrityError
@@ -17,6 +16,7 @@ from api.core import (
     contents,
     drafts,
     frequency,
+    ids,
     quotas,
     receipts,
     recipients,
@@ -146,7 +146,7 @@ def _deliveries(draft: Draft, mode: Mode) -> list[dict[str, Any]]:
     transport = transports.of(mode)
     return [
         {
-            "id": uuid6.uuid7(),
+            "id": ids.new(),
             "notification_id": draft.id,
             "position": position,
             "kind": recipient.kind,

@@ -1,6 +1,6 @@
 """Recipients that are named by their user: from ids to addresses, names and the language they share."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -11,7 +11,7 @@ from api.core.claim import Address
 from api.core.db import db
 from api.core.errors import FieldError, Invalid
 from api.core.models import User
-from schemas.vocabulary import Mode, RecipientKind
+from schemas.vocabulary import KINDS, Mode
 
 #: Users read in one statement; a database takes only so many values.
 _AT_ONCE = 500
@@ -41,11 +41,11 @@ def resolve(message: Mapping[str, Any], users: Mapping[UUID, User]) -> dict[str,
     If it names no locale, it gets the one that all its recipients have; a bare address has none. A message to one
     user and nobody else is about that user. Raises Invalid with the pointer of each user that there is not.
     """
-    everybody = list(_everybody(message))
+    everybody = _everybody(message)
     named = {one.user_id for one in everybody if isinstance(one, Registered)}
     if not named:
         return dict(message)
-    lists = {kind.value: message.get(kind.value, ()) for kind in RecipientKind}
+    lists = {kind.value: message.get(kind.value, ()) for kind in KINDS}
     _refuse_unknown(lists, users)
     resolved = {**message, **{name: [_address(one, users) for one in given] for name, given in lists.items()}}
     if all(isinstance(one, Registered) for one in everybody):
@@ -57,8 +57,8 @@ def resolve(message: Mapping[str, Any], users: Mapping[UUID, User]) -> dict[str,
     return resolved
 
 
-def _everybody(message: Mapping[str, Any]) -> Iterator[Address | Registered]:
-    return (one for kind in RecipientKind for one in message.get(kind.value, ()))
+def _everybody(message: Mapping[str, Any]) -> list[Address | Registered]:
+    return [one for kind in KINDS for one in message.get(kind, ())]
 
 
 def _address(one: Address | Registered, users: Mapping[UUID, User]) -> Address:

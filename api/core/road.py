@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,7 +28,7 @@ _LOOK_FIRST, _LOOK_LONGEST = 0.0002, 0.002
 class Job:
     """What one caller wants written; `shares` tells whether others may go in the same transaction."""
 
-    __slots__ = ("context", "deadline", "error", "is_done", "leads", "result", "shares", "signal", "work")
+    __slots__ = ("context", "deadline", "error", "is_done", "leads", "next", "result", "shares", "signal", "work")
 
     def __init__(self, work: Any, *, shares: bool, patience: float) -> None:
         self.work = work
@@ -40,6 +41,8 @@ class Job:
         self.error: BaseException | None = None
         self.is_done = False
         self.leads = False
+        #: Whom this one wakes.
+        self.next: Job | None = None
         self.signal = threading.Lock()
         self.signal.acquire()
 
@@ -119,6 +122,8 @@ class Road:
             self._is_led = True
         if leads or self._is_to_lead(job):
             self._lead(job)
+        elif job.next is not None:
+            job.next.signal.release()
         if job.error is not None:
             raise job.error
         return job.result
@@ -147,9 +152,7 @@ class Road:
                     job.end(error=errors.Unavailable("The database cannot be written just now."))
         finally:
             self._hand_on(own)
-            for job in group:
-                if job is not own:
-                    job.signal.release()
+            _wake([job for job in group if job is not own])
 
     def _company(self, own: Job) -> list[Job]:
         """Return the jobs that go with the first one, which is `own`, and take them from those that wait."""
@@ -175,6 +178,14 @@ class Road:
             following = self._waiting[0]
             following.leads = True
         following.signal.release()
+
+
+def _wake(jobs: Sequence[Job]) -> None:
+    """Let those go on whose jobs are done: each wakes the next. All at once, they would fight for the interpreter."""
+    for job, following in pairwise(jobs):
+        job.next = following
+    if jobs:
+        jobs[0].signal.release()
 
 
 def _lock(file: IO[bytes], deadline: float) -> None:

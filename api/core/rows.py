@@ -6,7 +6,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Column, Connection, Table, Uuid
+from sqlalchemy import Column, Connection, Enum, Table, Uuid
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import DateTime, TypeDecorator
 
@@ -98,11 +98,20 @@ def insertion(dialect: Dialect, table: Table, names: tuple[str, ...]) -> Inserti
 def _process(dialect: Dialect, column: Column[Any]) -> Callable[[Any], Any] | None:
     """Return what makes a column's values the driver's; of ids and times there are several in each row."""
     kind = column.type
+    # What may not be null needs no look at whether it is.
+    wrapped = _unless_none if column.nullable else _as_it_is
     if isinstance(kind, Uuid):
-        return _unless_none(codec(dialect.name).id)
+        return wrapped(codec(dialect.name).id)
     if isinstance(kind, TypeDecorator) and isinstance(kind.impl_instance, DateTime):
-        return _unless_none(codec(dialect.name).instant)
+        return wrapped(codec(dialect.name).instant)
+    if isinstance(kind, Enum) and kind.enum_class is not None:
+        words: dict[Any, str | None] = {word: word.value for word in kind.enum_class}
+        return ({None: None} | words).__getitem__  # raises a LookupError for others, as SQLAlchemy does
     return kind.dialect_impl(dialect).bind_processor(dialect)
+
+
+def _as_it_is(process: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return process
 
 
 def _unless_none(process: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-import uuid6
 from sqlalchemy import or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -19,6 +18,7 @@ from api.core import (
     drafts,
     erasure,
     frequency,
+    ids,
     notifications,
     paging,
     policy,
@@ -67,7 +67,7 @@ def register(
         return _again(known, ticket)
     now = clock.utcnow()
     user = User(
-        id=uuid6.uuid7(),
+        id=ids.new(),
         mode=key.mode,
         username=username,
         username_key=username_key(username),

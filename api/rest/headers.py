@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Callable
-from secrets import token_hex
 
 from flask import Flask, Response, g, request
 from flask_cors import CORS
+
+from api.core import ids
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 #: An answer of an API is nothing to run, to frame, or to keep for the next one.
@@ -50,7 +51,7 @@ def configure(app: Flask) -> None:
 
     def name_request() -> None:
         given = request.environ.get("HTTP_X_REQUEST_ID")
-        g.request_id = given if given and _REQUEST_ID.fullmatch(given) else token_hex(16)
+        g.request_id = given if given and _REQUEST_ID.fullmatch(given) else ids.token()
 
     def dress(response: Response) -> Response:
         headers = response.headers

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Response, g, request
 from marshmallow import Schema
 from werkzeug.exceptions import BadRequest
+from werkzeug.wsgi import ClosingIterator
 
 from api.core import receipts
 from api.core.errors import TwinRunning
@@ -100,7 +101,9 @@ class _Whole(Response):
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         start_response(self.status, self.headers.to_wsgi_list())
-        return [self.get_data()]
+        whole = [self.get_data()]
+        # A list goes out at once, but nobody would close it.
+        return ClosingIterator(whole, self.close) if self._on_close else whole
 
 
 def _response(answer: Answer) -> Response:

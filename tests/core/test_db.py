@@ -8,10 +8,9 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, StatementError
-from uuid6 import uuid7
 
 from api.core import db as database
-from api.core import dispatchers
+from api.core import dispatchers, ids
 from api.core.db import db, transact
 from api.core.errors import Unavailable
 from api.core.models import Dispatcher
@@ -221,4 +220,4 @@ def test_a_time_of_any_zone_comes_back_as_the_same_instant_in_utc(app):
 
 def _row(seen_at):
     now = datetime(2027, 1, 1, tzinfo=UTC)
-    return Dispatcher(id=uuid7(), host="here", pid=1, drive="thread", started_at=now, seen_at=seen_at)
+    return Dispatcher(id=ids.new(), host="here", pid=1, drive="thread", started_at=now, seen_at=seen_at)

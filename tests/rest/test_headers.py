@@ -132,3 +132,20 @@ class TestWithOrigins:
 
     def test_without_an_origin_nothing_is_said_of_any(self, client):
         assert "Access-Control-Allow-Origin" not in client.get("/v1/users").headers
+
+
+def test_what_is_to_follow_an_answer_follows_that_to_a_post_too(client, app):
+    from flask import after_this_request  # noqa: PLC0415 -- of this test alone
+
+    done = []
+
+    @app.before_request
+    def have_it_follow():
+        @after_this_request
+        def note(response):
+            response.call_on_close(lambda: done.append(response.status_code))
+            return response
+
+    answer = client.post("/v1/notifications", json=MESSAGE)
+    answer.close()
+    assert done == [202]
