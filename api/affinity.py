@@ -17,8 +17,10 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks.
-PAUSE = 2.0
+#: Seconds between two looks: at first, when several that started together may have chosen the same, and later.
+FIRST_PAUSE, PAUSE = 0.25, 2.0
+#: Seconds for which others are watched before the first choice.
+GLANCE = 0.05
 #: How much lower than others those threads stand (setpriority(2)) that only work on what others have left for them.
 STEP_BACK = 10
 #: Share of a processor by which another must be less used by others to be worth moving to.
@@ -45,15 +47,19 @@ class Berth:
 
     def __init__(self, allowed: Collection[int]) -> None:
         self._allowed = frozenset(allowed)
+        before = self._look()
+        time.sleep(GLANCE)
         self._seen = self._look()
-        #: The processor that it keeps to.
-        self.place = random.choice(sorted(self._allowed))  # noqa: S311 -- several processes start at once
+        #: The processor that it keeps to; by chance among equals, because several processes start at once.
+        self.place = random.choice(freest(others(before, self._seen, None)))  # noqa: S311 -- no secret
         self._take()
 
     def watch(self) -> None:
         """Look again and again, for as long as the process lives."""
+        pause = FIRST_PAUSE
         while True:
-            time.sleep(PAUSE)
+            time.sleep(pause)
+            pause = min(PAUSE, pause * 1.5)
             try:
                 self.review()
             except Exception:  # the next look may go better
@@ -106,11 +112,12 @@ def behind(start: Callable[[], None]) -> None:
     starter.join()
 
 
-def others(before: Look, now: Look, place: int) -> dict[int, float]:
+def others(before: Look, now: Look, place: int | None) -> dict[int, float]:
     """Return the share of each processor that other processes have used; all of our own was used at the place."""
     passed = now.at - before.at
     used = {one: now.busy[one] - before.busy[one] for one in now.busy if one in before.busy}
-    used[place] = max(0.0, used.get(place, 0.0) - (now.own - before.own))
+    if place is not None:
+        used[place] = max(0.0, used.get(place, 0.0) - (now.own - before.own))
     return {one: seconds / passed for one, seconds in used.items()}
 
 
@@ -118,6 +125,12 @@ def chosen(used: Mapping[int, float], place: int) -> int:
     """Return where to go on, by the share that others use of each processor: here, unless another is much freer."""
     best = min(used, key=lambda one: used[one])
     return best if used[place] - used[best] > MARGIN else place
+
+
+def freest(used: Mapping[int, float]) -> list[int]:
+    """Return those processors than which no other is much freer."""
+    least = min(used.values())
+    return sorted(one for one, share in used.items() if share - least <= MARGIN)
 
 
 def _busy(allowed: Collection[int]) -> dict[int, float]:

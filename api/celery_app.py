@@ -19,7 +19,7 @@ from celery import Celery, signals  # type: ignore[import-untyped]  # noqa: TID2
 from celery.beat import Scheduler, SchedulingError  # type: ignore[import-untyped]  # noqa: TID251 -- as above
 from flask import Flask
 
-from api import config
+from api import affinity, config
 from api.app import create_app
 from api.core import jobs
 from api.core.db import close
@@ -134,6 +134,8 @@ class Process:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
+        if settings.affinity == "one":
+            affinity.keep()
         self.app: Flask = create_app(settings)
         settled()
         self.shift = Shift(self.app, drive=Drive.CELERY, ending=_is_ending)

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from api import config, database, development, doctor, keyring, mailing, operating, serving
+from api import affinity, config, database, development, doctor, keyring, mailing, operating, serving
 from api.app import create_app
 from api.core import addresses, keys, migrations, notifications, transfer
 from api.core.dispatchers import Drive
@@ -90,7 +90,10 @@ def dispatch(once: bool) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    with prepared(config.read()) as app:
+    settings = config.read()
+    if settings.affinity == "one":
+        affinity.keep()
+    with prepared(settings) as app:
         settled()
         dispatcher = Dispatcher(app, drive=Drive.PROCESS)
         (dispatcher.run_until_idle if once else dispatcher.run)(stop.is_set)

@@ -2,7 +2,7 @@ import json
 import subprocess
 import sys
 
-from api.affinity import Look, chosen, others
+from api.affinity import Look, chosen, freest, others
 
 PROGRAM = """
 import json, os, threading
@@ -44,6 +44,10 @@ def test_what_the_process_itself_uses_is_not_held_against_its_place():
     before = Look(at=10.0, busy={0: 5.0, 1: 7.0}, own=3.0)
     now = Look(at=12.0, busy={0: 7.0, 1: 8.0}, own=4.5)
     assert others(before, now, 0) == {0: 0.25, 1: 0.5}
+
+
+def test_at_first_any_is_good_that_is_about_as_free_as_the_freest() -> None:
+    assert freest({0: 0.9, 1: 0.1, 2: 0.3}) == [1, 2]
 
 
 def test_it_stays_where_others_use_little_more_than_elsewhere():
