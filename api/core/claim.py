@@ -1,8 +1,12 @@
-"""The values that cross the network call: frozen, so that no row and no session goes with them."""
+"""The values that cross the network call: frozen, so that no row and no session goes with them.
+
+Those that come new with every attempt are tuples, which are made three times as fast.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 from schemas.vocabulary import Outcome, Phase
@@ -91,8 +95,7 @@ class Blame(StrEnum):
     OPERATOR = "operator"
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What one attempt came to, whose fault that is, and where the dialogue stood.
 
     `RELEASED` goes with `RELAY` or `OPERATOR`, and with `NOBODY` where this process broke it off before anything was
@@ -107,8 +110,7 @@ class Result:
     duration_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """What an attempt came to, when, and by which hold: what is still to be stored."""
 
     hold: Hold

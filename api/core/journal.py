@@ -220,21 +220,9 @@ def _settled(settlement: Settlement) -> bytes:
     code = "null" if reply.code is None else reply.code
     enhanced = "null" if reply.enhanced_code is None else _quoted(reply.enhanced_code)
     return (
-        '{"settled": ["%032x", "%032x", %d, "%s", "%s", "%s", "%s", %d, %s, %s, %s, %s]}\n'
-        % (
-            hold.delivery_id.int,
-            hold.token.int,
-            hold.attempt,
-            settlement.at.isoformat(),
-            result.outcome,
-            result.blame,
-            result.phase,
-            result.duration_ms,
-            _quoted(hold.transport),
-            code,
-            enhanced,
-            _quoted(reply.text),
-        )
+        f'{{"settled": ["{hold.delivery_id.hex}", "{hold.token.hex}", {hold.attempt}, "{settlement.at.isoformat()}", '
+        f'"{result.outcome!s}", "{result.blame!s}", "{result.phase!s}", {result.duration_ms}, '
+        f"{_quoted(hold.transport)}, {code}, {enhanced}, {_quoted(reply.text)}]}}\n"
     ).encode()
 
 

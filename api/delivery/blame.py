@@ -31,7 +31,7 @@ response codes returned by Amazon SES", "Email non-delivery reports and SMTP err
 """
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from api.core.claim import Blame, Reply, Result
 from api.delivery.reply import one_line
@@ -55,8 +55,7 @@ _ACCOUNT_LIMITS = frozenset({"5.1.90", "5.7.232", "5.7.233", *(f"5.2.{detail}" f
 _LIMIT_TEXT = re.compile(r"\b(?:relay|sending) (?:limit|quota|rate) exceeded\b", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """A `Result` that nobody has timed yet."""
 
     outcome: Outcome

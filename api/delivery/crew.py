@@ -105,7 +105,7 @@ class Crew:
 
     def next(self, number: int) -> Claim | None:
         """Return a queued claim that may be sent now by this sender, without waiting."""
-        if self._stopping or number >= self._size or not self.circuit.is_up():
+        if number >= self._size or not self._may_begin():
             return None
         if self._todo and isinstance(claim := self._todo[0], Claim):
             self._todo.popleft()
@@ -151,9 +151,9 @@ class Crew:
                 self.let_go(item)
 
     def _deal(self) -> None:
-        """Give those who rest what there is to do: to the first of them, so that no more connections are used than needed.
+        """Give those who rest what there is to do, the first of them first: no more connections are used than needed.
 
-        At the end they get the word to end, which is nothing at all.
+        At the end they get nothing, and see that it is the end.
         """
         if self._stopping:
             self._clear()
@@ -163,10 +163,13 @@ class Crew:
             elif self._todo and number < self._size:
                 self._loop.give(self._idle.pop(number), self._todo.popleft())
 
+    def _may_begin(self) -> bool:
+        return not self._stopping and self.circuit.is_up()
+
     def _get(self, number: int) -> Claim | str | None:
         """Return what there is to do for a sender, None if there was nothing for a while."""
         task = current()
-        assert task is not None
+        assert task is not None  # noqa: S101 -- all senders run in the loop
         self._idle[number] = task
         item: Claim | str | None = self._loop.rest(task, IDLE_SECONDS)
         self._idle.pop(number, None)
@@ -181,7 +184,7 @@ class Crew:
             elif isinstance(item, str):
                 self.circuit.probed(sender.probe(), now=time.monotonic())
                 self._wake()
-            elif self._stopping or not self.circuit.is_up():
+            elif not self._may_begin():
                 self.let_go(item)
             else:
                 hand.send(sender, item)

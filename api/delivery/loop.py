@@ -26,7 +26,7 @@ class Task(greenlet):
     """One dialogue after the other, in a loop."""
 
     def __init__(self, loop: "Loop", work: Callable[[], None]) -> None:
-        super().__init__(work)
+        super().__init__(lambda _: work())
         self.loop = loop
         #: When it goes on at the latest (monotonic seconds), and what it waits for on which descriptor.
         self.until = _NEVER
@@ -100,7 +100,7 @@ class Loop:
         def work() -> None:
             try:
                 outcome: tuple[Any, BaseException | None] = (call(), None)
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 -- raised again where it was asked for
                 outcome = (None, error)
             self._returned.append((task, outcome))
             self.wake()
@@ -115,16 +115,16 @@ class Loop:
         task.until = until
         self._timed.add(task)
         self._earliest = min(self._earliest, until)
-        assert task.parent is not None
+        assert task.parent is not None  # noqa: S101 -- the loop's own thread began it
         return task.parent.switch()
 
     def _go_on(self, task: Task, thing: object) -> bool:
         """Let a task go on until it waits again; tell whether it has ended."""
         try:
-            task.switch(thing) if task else task.switch()
+            task.switch(thing)
         except Exception:
             log.exception("a sender ended in an unforeseen way")
-        return task.dead
+        return bool(task.dead)
 
     def _turn(self) -> None:
         """Wait for what comes first, and note who can go on."""

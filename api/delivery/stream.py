@@ -7,9 +7,8 @@ whose group was not answered is tried once more, one command at a time, before a
 relay that offers PIPELINING can do it.
 """
 
-from dataclasses import dataclass, replace
 from time import monotonic
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from api.core.claim import Blame, Claim, Reply, Result
 from api.delivery import blame
@@ -50,8 +49,7 @@ class Shift(Protocol):
         """Take back a claim that was not begun, or that only an envelope was said of."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
+class Parcel(NamedTuple):
     """A claim, sealed."""
 
     claim: Claim
@@ -236,7 +234,7 @@ class Stream:
         if verdict is not None:
             if self._line.aborted and verdict.reply.code is None and verdict.outcome is not Outcome.UNKNOWN:
                 # We broke it off ourselves, and nothing was handed over: no attempt, and no fault of the relay.
-                verdict = replace(verdict, outcome=Outcome.RELEASED, blame=Blame.NOBODY)
+                verdict = verdict._replace(outcome=Outcome.RELEASED, blame=Blame.NOBODY)
             self._report(parcel, verdict)
             if verdict.outcome is Outcome.RELEASED or self._line.aborted:
                 return None

@@ -37,7 +37,8 @@ class Envelope:
         for what, address in (("sender", self.sender), ("recipient", self.recipient)):
             if not _ADDRESS.fullmatch(address):
                 raise mime.UnsendableMessage(f"The {what} is not an address that SMTP can carry.")
-        if not all(_OPTION.fullmatch(option) for option in self.mail_options + self.rcpt_options):
+        options = self.mail_options + self.rcpt_options
+        if options and not all(_OPTION.fullmatch(option) for option in options):
             raise mime.UnsendableMessage("An ESMTP option holds a space, a line end or the like.")
 
 

@@ -180,7 +180,7 @@ def test_a_message_is_accepted_with_all_its_rows_or_not_at_all(path, accept, cou
 def test_a_result_that_could_not_be_stored_is_stored_afterwards(path, accept, claim, settle, delivery, fault):
     accepted = accept()
     [held] = claim()
-    long = replace(SENT, reply=replace(SENT.reply, text="queued " * 5000))
+    long = SENT._replace(reply=replace(SENT.reply, text="queued " * 5000))
     with fault(path), pytest.raises(Unavailable):
         settle(held, long)
     assert delivery(accepted).status is DeliveryStatus.SENDING

@@ -8,7 +8,6 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -114,7 +113,7 @@ def test_a_second_attempt_at_a_delivery_counts_as_under_way_again(opened, path):
 
 def test_odd_texts_of_a_relay_come_back_as_they_were(opened, path):
     odd = 'l1\nl2\r\x00\x85\u2028"\\ \udcff 😀'
-    result = replace(REFUSED, reply=Reply(None, None, odd))
+    result = REFUSED._replace(reply=Reply(None, None, odd))
     opened.write(came_to(hold(), result), None)
     opened.write(came_to(hold()), None)
     found = read(path).settlements
