@@ -25,6 +25,8 @@ GLANCE = 0.05
 STEP_BACK = 10
 #: Share of a processor by which another must be less used by others to be worth moving to.
 MARGIN = 0.25
+#: One of our own: the common one is for whoever wants its draws to come again.
+_chance = random.SystemRandom()
 _STAT, _TASKS = Path("/proc/stat"), Path("/proc/self/task")
 _TICK = os.sysconf("SC_CLK_TCK")
 #: Fields of a processor's line that are no work: idle, and idle while somebody waits for a disk.
@@ -51,7 +53,7 @@ class Berth:
         time.sleep(GLANCE)
         self._seen = self._look()
         #: The processor that it keeps to; by chance among equals, because several processes start at once.
-        self.place = random.choice(freest(others(before, self._seen, None)))  # noqa: S311 -- no secret
+        self.place = _chance.choice(freest(others(before, self._seen, None)))
         self._take()
 
     def watch(self) -> None:
@@ -69,7 +71,7 @@ class Berth:
         """Move to the processor that others have used least since the last look, if that is worth it."""
         before, self._seen = self._seen, self._look()
         best = chosen(others(before, self._seen, self.place), self.place)
-        if random.getrandbits(1):  # processes that look at the same moment must not all move, and meet again
+        if _chance.getrandbits(1):  # processes that look at the same moment must not all move, and meet again
             self.place = best
         self._take()
 

@@ -16,7 +16,8 @@ from api.core.db import close
 
 def run(*arguments: str, **settings: str) -> Result:
     """Run `postroom` with these arguments and settings in this process and the current directory."""
-    return CliRunner().invoke(cli, arguments, env=settings, catch_exceptions=False)
+    # A command that kept its process to one processor would keep all tests after it there.
+    return CliRunner().invoke(cli, arguments, env={"POSTROOM_AFFINITY": "all"} | settings, catch_exceptions=False)
 
 
 def refusal(*arguments: str, status: int = 1, **settings: str) -> str:

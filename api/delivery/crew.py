@@ -87,7 +87,9 @@ class Crew:
         self._fresh_until = until
 
     def fetch(self) -> tuple[list[Settlement], list[Claim]]:
-        """Return, once, what attempts came to and what is to be given back."""
+        """Return, once, what attempts came to and what is to be given back. Raises RuntimeError if nobody sends."""
+        if not (self._stopping or self._thread.is_alive()):
+            raise RuntimeError("the senders' thread has ended")  # whoever watches the dispatcher starts another one
         settlements = [self._settlements.popleft() for _ in range(len(self._settlements))]
         returned = [self._returned.popleft() for _ in range(len(self._returned))]
         self._fetched += len(settlements) + len(returned)
