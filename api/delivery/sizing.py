@@ -1,7 +1,8 @@
 """How many senders work at once, and how fast they may go: pure decisions, times and counts come in."""
 
-#: Senders to begin with: several, so that one slow dialogue holds up nobody, and while one waits another can go on.
-START = 4
+#: Senders to begin with: a second one, so that one slow dialogue holds up nobody, and while it waits the other goes on.
+#: More gain nothing where the relay is near, and each may cost a second copy when the process is killed.
+START = 2
 #: Times as many senders are tried next.
 GROWTH = 4
 #: Seconds over which a rate is taken, and that new senders get before it is, for connecting and logging in.
