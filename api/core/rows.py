@@ -70,8 +70,7 @@ def merged(several: Iterable[Prepared]) -> Prepared:
 def _prepared(
     dialect: Dialect, table: Table, values: Sequence[Mapping[str, Any]]
 ) -> tuple[Insertion, list[tuple[Any, ...]]]:
-    names = tuple([column.name for column in table.columns if column is not table.autoincrement_column])
-    made = insertion(dialect, table, names)
+    made = insertion(dialect, table)
     return made, [
         tuple(
             [
@@ -84,8 +83,10 @@ def _prepared(
 
 
 @lru_cache(maxsize=128)
-def insertion(dialect: Dialect, table: Table, names: tuple[str, ...]) -> Insertion:
-    """Return the INSERT of rows that have these columns, in this order."""
+def insertion(dialect: Dialect, table: Table, names: tuple[str, ...] | None = None) -> Insertion:
+    """Return the INSERT of rows that have these columns in this order, or all that are not numbered by the database."""
+    if names is None:
+        names = tuple([column.name for column in table.columns if column is not table.autoincrement_column])
     nulls = dict.fromkeys(names)
     columns = [table.columns[name] for name in names]
     texts = {size: str(table.insert().values([nulls] * size).compile(dialect=dialect)) for size in _SIZES}
