@@ -63,15 +63,6 @@ class Statement:
         result.close()
         return rows
 
-    def many(self, connection: Connection, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Run it once for each row, whose values are in the order of these columns."""
-        text, names, constants = self._prepared(connection.dialect)
-        if names is None:
-            connection.exec_driver_sql(text, [{**constants, **dict(zip(columns, row, strict=True))} for row in rows])
-        else:
-            assert list(names) == list(columns), names  # noqa: S101 -- the order in which the caller builds its rows
-            connection.exec_driver_sql(text, list(map(tuple, rows)))
-
     def columns(self, connection: Connection, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Run it once for all rows, whose values are in the order of these names: each name is given a list."""
         text, _, constants = self._prepared(connection.dialect)
