@@ -136,23 +136,24 @@ class FrozenMessage(Message):
         if name.startswith("_"):
             raise AttributeError(name)
         content = self._content
-        vars(self).update(
-            subject=content.subject,
-            recipients=[self._recipient],
-            sender=(content.sender.name or "", content.sender.email),
-            reply_to=None,
-            cc=[],
-            bcc=[],
-            alts={} if content.html is None else {"html": content.html},
-            body=content.text,
-            date=content.date.timestamp(),
-            msgId=content.message_id,
-            charset=None,
-            extra_headers=dict(content.headers),
-            mail_options=[],
-            rcpt_options=[],
-            attachments=[],
-        )
+        made = {
+            "subject": content.subject,
+            "recipients": [self._recipient],
+            "sender": (content.sender.name or "", content.sender.email),
+            "reply_to": None,
+            "cc": [],
+            "bcc": [],
+            "alts": {} if content.html is None else {"html": content.html},
+            "body": content.text,
+            "date": content.date.timestamp(),
+            "msgId": content.message_id,
+            "charset": None,
+            "extra_headers": dict(content.headers),
+            "mail_options": [],
+            "rcpt_options": [],
+            "attachments": [],
+        }
+        vars(self).update(made | vars(self))  # what somebody has set stays
         try:
             return vars(self)[name]
         except KeyError:
