@@ -83,8 +83,12 @@ class Loop:
         return self._suspend(task, monotonic() + seconds)
 
     def give(self, task: Task, thing: object) -> None:
-        """Let a resting task go on, with this."""
+        """Let a task go on, with this, whatever it waits for."""
         self._timed.discard(task)
+        if task.descriptor is not None:
+            self._poll.unregister(task.descriptor)
+            del self._waiting[task.descriptor]
+            task.descriptor = None
         self._ready.append((task, thing))
 
     def wait(self, task: Task, descriptor: int, event: int, seconds: float) -> bool:
@@ -130,39 +134,25 @@ class Loop:
         """Wait for what comes first, and note who can go on."""
         self._asleep = True  # from here on whoever brings something also wakes
         self._deal()
-        self._collect()
-        timeout = 0.0
-        if not self._ready:
-            timeout = max(0.0, self._earliest - monotonic())
+        while self._returned:
+            self.give(*self._returned.popleft())
+        timeout = 0.0 if self._ready else max(0.0, self._earliest - monotonic())
         found = self._poll.poll(None if timeout == _NEVER else timeout * 1000)
         self._asleep = False
         for descriptor, _ in found:
-            task = self._waiting.pop(descriptor, None)
-            if task is None:
+            if descriptor in self._waiting:
+                self.give(self._waiting[descriptor], True)
+            else:
                 with suppress(BlockingIOError):
                     self._ear.recv(4096)
-                continue
-            self._poll.unregister(descriptor)
-            self._timed.discard(task)
-            task.descriptor = None
-            self._ready.append((task, True))
         if monotonic() >= self._earliest:
             self._expire()
-
-    def _collect(self) -> None:
-        while self._returned:
-            self.give(*self._returned.popleft())
 
     def _expire(self) -> None:
         """Let those go on whose time has come, with nothing."""
         now = monotonic()
         for task in [task for task in self._timed if task.until <= now]:
-            self._timed.discard(task)
-            if task.descriptor is not None:
-                self._poll.unregister(task.descriptor)
-                del self._waiting[task.descriptor]
-                task.descriptor = None
-            self._ready.append((task, None))
+            self.give(task, None)
         self._earliest = min((task.until for task in self._timed), default=_NEVER)
 
 
