@@ -105,7 +105,7 @@ def _policy(settings: config.Settings, *, reload: bool) -> Policy:
             give_up=timedelta(seconds=settings.give_up),
         ),
         lease=timedelta(seconds=settings.mail_deadline) + LEASE_MARGIN,
-        library=Library([*folders, paths.share("templates") / "mail"], reload=reload),
+        templates=Library([*folders, paths.share("templates") / "mail"], reload=reload),
         attachments=uploads.Limits(
             size=settings.max_attachment_size, total=settings.max_attachment_total, count=settings.max_attachment_count
         ),

@@ -97,7 +97,7 @@ def send(sheet: Sheet, *, template: str, size: int, dry_run: bool) -> Outcome:
 
     Raises UnknownTemplate, BadSheet, and what `mailings.accept` raises; then the rows before stay queued.
     """
-    policy.current().library.describe(template)
+    policy.current().templates.describe(template)
     source = sheet.digest(template)
     tally = _Tally()
     with click.progressbar(length=sheet.size, label="Checking" if dry_run else "Queueing") as bar:

@@ -163,7 +163,7 @@ def _check_template(name: str | None) -> None:
     """Raise Invalid once for an unknown template, instead of for every message."""
     try:
         if name is not None:
-            policy.current().library.describe(name)
+            policy.current().templates.describe(name)
     except UnknownTemplate as error:
         raise Invalid(error.detail, errors=error.errors) from None
 

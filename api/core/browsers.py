@@ -43,7 +43,7 @@ def create(
     wrong = []
     for index, template in enumerate(templates):
         try:
-            policy.current().library.describe(template)
+            policy.current().templates.describe(template)
         except UnknownTemplate:
             detail = "There is no template of this name."
             wrong.append(FieldError(f"/templates/{index}", detail, "unknown_template"))

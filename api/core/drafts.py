@@ -176,7 +176,7 @@ def _sender(given: Address | None) -> Address:
 
 def _render(template: str, data: Mapping[str, Any], locale: str | None) -> Any:
     try:
-        return policy.current().library.render(template, data, locale=locale)
+        return policy.current().templates.render(template, data, locale=locale)
     except UnknownTemplate:
         detail = "There is no template of this name."
         raise Invalid(errors=[FieldError("/template", detail, "unknown_template")]) from None

@@ -24,7 +24,7 @@ class Policy:
     schedule: retry.Schedule
     #: How long a claim holds; longer than the deadline of one SMTP transaction.
     lease: timedelta
-    library: Library
+    templates: Library
     #: How much may be attached to a message.
     attachments: uploads.Limits = field(default_factory=uploads.Limits)
     #: How long contents and whole notifications are kept after their end; None is for ever.

@@ -16,7 +16,7 @@ blp = Blueprint("templates", __name__, url_prefix="/v1/templates", description="
 @blp.answers(200, TemplatePage(), example=examples.TEMPLATE_PAGE)
 def index() -> Any:
     """List the templates by name, on one page."""
-    library = policy.current().library
+    library = policy.current().templates
     return {"data": [library.describe(name) for name in library.names()], "next": None}
 
 
@@ -24,7 +24,7 @@ def index() -> Any:
 @blp.answers(200, TemplateOut(), example=examples.TEMPLATE)
 def get(name: str) -> TemplateInfo:
     """Show a template: its variables, its locales, its version."""
-    return policy.current().library.describe(name)
+    return policy.current().templates.describe(name)
 
 
 @blp.operation("POST", "/<name>/preview", id="preview_template", scope=Scope.TEMPLATES_READ)
@@ -35,4 +35,4 @@ def preview(body: dict[str, Any], name: str) -> Rendered:
 
     What is wrong with the data is answered as it is on sending.
     """
-    return policy.current().library.render(name, body.get("data", {}), locale=body.get("locale"))
+    return policy.current().templates.render(name, body.get("data", {}), locale=body.get("locale"))

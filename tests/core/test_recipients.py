@@ -39,7 +39,7 @@ def templates(app, tmp_path):
     for name, text in {"hi": "hello", "hi.de": "hallo", "hi.pt-BR": "oi"}.items():
         for ending in ("txt", "html", "subject.txt"):
             (tmp_path / f"{name}.{ending}").write_text(text)
-    app.extensions["postroom.policy"] = replace(app.extensions["postroom.policy"], library=Library([tmp_path]))
+    app.extensions["postroom.policy"] = replace(app.extensions["postroom.policy"], templates=Library([tmp_path]))
 
 
 def test_mail_to_a_user_goes_to_their_address_under_their_name(accept, user, frozen):
