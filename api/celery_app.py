@@ -19,7 +19,7 @@ from celery import Celery, signals  # type: ignore[import-untyped]  # noqa: TID2
 from celery.beat import Scheduler, SchedulingError  # type: ignore[import-untyped]  # noqa: TID251 -- as above
 from flask import Flask
 
-from api import affinity, config
+from api import config, garbage
 from api.app import create_app
 from api.core import jobs
 from api.core.db import close
@@ -27,7 +27,7 @@ from api.core.dispatchers import Drive
 from api.core.errors import Unavailable
 from api.core.migrations import SchemaError
 from api.delivery.shift import Shift
-from api.startup import prepared, settled
+from api.startup import keep_apart, prepared
 
 log = logging.getLogger(__name__)
 
@@ -134,10 +134,9 @@ class Process:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        if settings.affinity == "one":
-            affinity.keep()
+        keep_apart(settings)
         self.app: Flask = create_app(settings)
-        settled()
+        garbage.settle()
         self.shift = Shift(self.app, drive=Drive.CELERY, ending=_is_ending)
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import click
 
-from api import affinity, config, database, development, doctor, keyring, mailing, operating, serving
+from api import config, database, development, doctor, garbage, keyring, mailing, operating, serving
 from api.app import create_app
 from api.core import addresses, keys, migrations, notifications, transfer
 from api.core.dispatchers import Drive
 from api.core.errors import PostroomError
 from api.delivery.dispatch import Dispatcher
 from api.rest import openapi
-from api.startup import load_alone, prepared, reachable, settled
+from api.startup import keep_apart, load_alone, prepared, reachable
 
 _PORT = click.IntRange(0, 65535)
 
@@ -91,10 +91,9 @@ def dispatch(once: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     settings = config.read()
-    if settings.affinity == "one":
-        affinity.keep()
+    keep_apart(settings)
     with prepared(settings) as app:
-        settled()
+        garbage.settle()
         dispatcher = Dispatcher(app, drive=Drive.PROCESS)
         (dispatcher.run_until_idle if once else dispatcher.run)(stop.is_set)
 

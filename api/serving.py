@@ -1,6 +1,5 @@
 """The HTTP server: granian, its worker processes, and how all of them end."""
 
-import gc
 import logging
 import math
 import os
@@ -20,7 +19,7 @@ from granian.log import LogLevels
 from granian.server import Server
 from granian.server.common import AbstractServer
 
-from api import laggards, sigterm
+from api import garbage, laggards, sigterm
 
 #: Open connections of one worker, idle ones included; below the 1024 files that a process may usually have open.
 CONNECTIONS = 768
@@ -82,9 +81,7 @@ def serve(
     on_hangup = signal.SIG_IGN if ignored else server.signal_handler_interrupt
     server.on_startup(lambda: signal.signal(signal.SIGHUP, on_hangup))
     start = partial(_start_worker, load, os.getpid(), port, grace, ready and partial(_when_ready, host, port, ready))
-    # What is there by now stays: looked through for garbage, the pages that the workers share would become their own.
-    gc.collect()
-    gc.freeze()
+    garbage.settle()
     try:
         server.serve(target_loader=start, wrap_loader=False)
     except SystemExit:

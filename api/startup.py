@@ -1,6 +1,5 @@
 """What comes before the work of every command: an app on a database that fits it."""
 
-import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,7 +9,7 @@ from flask import Flask
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from api import affinity
+from api import affinity, garbage
 from api.app import create_app, start_dispatcher
 from api.config import ConfigError, Settings
 from api.core import migrations
@@ -39,24 +38,15 @@ def opened(settings: Settings) -> Iterator[Flask]:
         close(app)
 
 
-#: Objects made, and not freed, before the youngest are searched for cycles; younger searches before each older one.
-_COLLECT = (10_000, 20, 50)
-
-
-def settled() -> None:
-    """Keep what was loaded so far out of garbage collections, and have them seldom.
-
-    Mail and requests leave hardly a cycle behind, and looking for them took a tenth of the time of a drain.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_COLLECT)
+def keep_apart(settings: Settings) -> None:
+    """Keep a process that will not fork to one processor, unless the operator says otherwise; before it has threads."""
+    if settings.affinity == "one":
+        affinity.keep()
 
 
 def load(settings: Settings) -> Flask:
     """Make the app of a server's process, with its dispatcher."""
-    app = create_app(settings)
-    settled()
+    app = _settled(settings)
     start_dispatcher(app, settings)
     return app
 
@@ -65,10 +55,15 @@ def load_alone(settings: Settings) -> Flask:
     """Make the app of a process that serves nothing else and will not fork: it may choose its processor."""
     if settings.affinity == "all":
         return load(settings)
-    affinity.keep()  # before the threads that it will have
-    app = create_app(settings)
-    settled()
+    keep_apart(settings)
+    app = _settled(settings)
     affinity.behind(partial(start_dispatcher, app, settings))
+    return app
+
+
+def _settled(settings: Settings) -> Flask:
+    app = create_app(settings)
+    garbage.settle()
     return app
 
 
