@@ -29,6 +29,12 @@ class Brisk(Schema):
                 pass
         return super().load(data, many=many, partial=partial, unknown=unknown)
 
+    def load_at_once(self, data: Any) -> dict[str, Any]:
+        """Return the loaded value of what is plainly right. Raises a ValidationError that tells nothing of what is not."""
+        if type(data) is not dict:
+            raise ValidationError("no object")
+        return self._loaded(data)
+
     def _loaded(self, data: dict[str, Any]) -> dict[str, Any]:
         known = self._known if self._known is not None else self._learn()
         if not self._is_brisk:

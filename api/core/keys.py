@@ -73,14 +73,24 @@ def authenticate(secret: str) -> ApiKey | None:
     A good one is remembered for `KEPT_SECONDS`, so that a key revoked by another process is of no use within that.
     """
     digest = _digest(secret)
-    kept = _kept().get(digest)
-    if kept is not None and time.monotonic() - kept[1] < KEPT_SECONDS:
-        return kept[0]
+    key = _remembered(digest)
+    if key is not None:
+        return key
     asked_at = time.monotonic()
     key = _look_up(secret, digest)
     if key is not None:
         _keep(digest, key, asked_at)
     return key
+
+
+def remembered(secret: str) -> ApiKey | None:
+    """Return the key of this secret if it was good a moment ago; the database is not asked."""
+    return _remembered(_digest(secret))
+
+
+def _remembered(digest: str) -> ApiKey | None:
+    kept = _kept().get(digest)
+    return kept[0] if kept is not None and time.monotonic() - kept[1] < KEPT_SECONDS else None
 
 
 def _kept() -> dict[str, tuple[ApiKey, float]]:

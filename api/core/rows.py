@@ -1,13 +1,15 @@
 """New rows on their way into tables: what an INSERT needs is worked out once for each table, not for each row."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any
 
-from sqlalchemy import Column, Connection, Enum, Table, Uuid
+from sqlalchemy import JSON, Column, Connection, Enum, Table, Uuid
 from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.schema import ScalarElementColumnDefault
 from sqlalchemy.types import DateTime, TypeDecorator
 
 from api.core.driver import codec
@@ -17,17 +19,20 @@ Rows = Sequence[tuple[Table, Sequence[Mapping[str, Any]]]]
 #: The same as one dialect's driver takes them: each statement with the parameters of each row.
 Prepared = Sequence[tuple["Insertion", list[tuple[Any, ...]]]]
 
-_Column = tuple[str, Any, Callable[[Any], Any] | None]
 #: Rows in one statement. Few sizes, so that the driver keeps all of the statements compiled.
 _SIZES = (32, 8, 2, 1)
+_compact = json.JSONEncoder(separators=(",", ":")).encode
+_EMPTY: Mapping[type, str] = {list: "[]", dict: "{}"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Insertion:
-    """The INSERT of a table: its text for so many rows, and the name, default and way to the driver of each column."""
+    """The INSERT of a table: its text for so many rows, the way to the driver of each value, and what each row gets."""
 
     texts: Mapping[int, str]
-    columns: Sequence[_Column]
+    processes: Sequence[Callable[[Any], Any] | None]
+    #: The defaults of the last columns, as the driver has them.
+    constants: tuple[Any, ...] = ()
 
 
 def insert(connection: Connection, rows: Rows) -> None:
@@ -41,8 +46,12 @@ def insert(connection: Connection, rows: Rows) -> None:
 
 
 def prepare(dialect: Dialect, rows: Rows) -> Prepared:
-    """Return rows as the driver takes them; for dialects whose parameters go by position."""
-    return [_prepared(dialect, table, values) for table, values in rows if values]
+    """Return rows as the driver takes them; for dialects whose parameters are `?`."""
+    return [
+        _prepared(_shaped(dialect, table, names), alike)
+        for table, values in rows
+        for names, alike in groupby(values, tuple)
+    ]
 
 
 def write(execute: Callable[[str, tuple[Any, ...]], object], prepared: Prepared) -> None:
@@ -67,33 +76,43 @@ def merged(several: Iterable[Prepared]) -> Prepared:
     return list(found.items())
 
 
-def _prepared(
-    dialect: Dialect, table: Table, values: Sequence[Mapping[str, Any]]
-) -> tuple[Insertion, list[tuple[Any, ...]]]:
-    made = insertion(dialect, table)
+def _prepared(made: Insertion, values: Iterable[Mapping[str, Any]]) -> tuple[Insertion, list[tuple[Any, ...]]]:
+    processes, constants = made.processes, made.constants
     return made, [
-        tuple(
-            [
-                row.get(name, default) if process is None else process(row.get(name, default))
-                for name, default, process in made.columns
-            ]
+        (
+            *[
+                value if process is None else process(value)
+                for process, value in zip(processes, row.values(), strict=True)
+            ],
+            *constants,
         )
         for row in values
     ]
 
 
 @lru_cache(maxsize=128)
-def insertion(dialect: Dialect, table: Table, names: tuple[str, ...] | None = None) -> Insertion:
-    """Return the INSERT of rows that have these columns in this order, or all that are not numbered by the database."""
-    if names is None:
-        names = tuple([column.name for column in table.columns if column is not table.autoincrement_column])
-    nulls = dict.fromkeys(names)
-    columns = [table.columns[name] for name in names]
-    texts = {size: str(table.insert().values([nulls] * size).compile(dialect=dialect)) for size in _SIZES}
-    return Insertion(
-        texts,
-        [(column.name, getattr(column.default, "arg", None), _process(dialect, column)) for column in columns],
-    )
+def _shaped(dialect: Dialect, table: Table, names: tuple[str, ...]) -> Insertion:
+    """Return the INSERT of rows that have these columns in this order, and of the others their defaults or null."""
+    defaults = {
+        column.name: column.default.arg
+        for column in table.columns
+        if column.name not in names and isinstance(column.default, ScalarElementColumnDefault)
+    }
+    made = insertion(dialect, table, (*names, *defaults))
+    ways = made.processes[len(names) :]
+    constants = [way(value) if way else value for way, value in zip(ways, defaults.values(), strict=True)]
+    return Insertion(made.texts, made.processes[: len(names)], tuple(constants))
+
+
+@lru_cache(maxsize=128)
+def insertion(dialect: Dialect, table: Table, names: tuple[str, ...]) -> Insertion:
+    """Return the INSERT of rows that have these columns in this order; for dialects whose parameters are `?`."""
+    # SQLAlchemy would put the columns into the table's order.
+    form = dialect.identifier_preparer
+    into = f"INSERT INTO {form.format_table(table)} ({', '.join([form.quote(name) for name in names])}) VALUES "  # noqa: S608 -- names of ours
+    row = f"({', '.join('?' * len(names))})"
+    texts = {size: into + ", ".join([row] * size) for size in _SIZES}
+    return Insertion(texts, [_process(dialect, table.columns[name]) for name in names])
 
 
 def _process(dialect: Dialect, column: Column[Any]) -> Callable[[Any], Any] | None:
@@ -108,7 +127,14 @@ def _process(dialect: Dialect, column: Column[Any]) -> Callable[[Any], Any] | No
     if isinstance(kind, Enum) and kind.enum_class is not None:
         words: dict[Any, str | None] = {word: word.value for word in kind.enum_class}
         return ({None: None} | words).__getitem__  # raises a LookupError for others, as SQLAlchemy does
+    if isinstance(kind, JSON) and dialect.name == "sqlite":
+        return wrapped(_json)
     return kind.dialect_impl(dialect).bind_processor(dialect)
+
+
+def _json(value: Any) -> str:
+    """Return JSON as a column holds it; of most rows it is empty."""
+    return _compact(value) if value else _EMPTY.get(type(value)) or _compact(value)
 
 
 def _as_it_is(process: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -79,7 +79,11 @@ def _read(req: Request) -> bytes:
     if length is None or (most is not None and length > most) or "wsgi.input_terminated" not in req.environ:
         return req.get_data()
     # Werkzeug would ask at least twice, and each time a server's thread waits for others.
-    stream: IO[bytes] = req.environ["wsgi.input"]
+    return whole(req.environ["wsgi.input"], length)
+
+
+def whole(stream: IO[bytes], length: int) -> bytes:
+    """Return so many octets of a body, or fewer if no more come."""
     body = stream.read(length)
     while len(body) < length and (more := stream.read(length - len(body))):
         body += more

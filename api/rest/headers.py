@@ -2,11 +2,15 @@
 
 import re
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from flask import Flask, Response, g, request
 from flask_cors import CORS
 
 from api.core import ids
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 #: An answer of an API is nothing to run, to frame, or to keep for the next one.
@@ -19,6 +23,7 @@ _ALWAYS = [
         "Cache-Control": "no-store",
     }.items()
 ]
+_PAIRS = [(name, value) for name, _, value in _ALWAYS]
 #: What a script in a browser may send and read.
 _SENT = (
     "Authorization",
@@ -50,8 +55,7 @@ def configure(app: Flask) -> None:
     """Name every request, and give every answer the headers that keep it harmless in a browser."""
 
     def name_request() -> None:
-        given = request.environ.get("HTTP_X_REQUEST_ID")
-        g.request_id = given if given and _REQUEST_ID.fullmatch(given) else ids.token()
+        g.request_id = _request_id(request.environ)
 
     def dress(response: Response) -> Response:
         headers = response.headers
@@ -67,6 +71,11 @@ def configure(app: Flask) -> None:
 
     app.before_request(name_request)
     app.after_request(dress)
+
+
+def always(environ: "WSGIEnvironment") -> list[tuple[str, str]]:
+    """Return the headers of an answer that has none of them yet."""
+    return [("X-Request-Id", _request_id(environ)), *_PAIRS]
 
 
 def allow_origins(app: Flask, is_allowed: Callable[[], bool]) -> None:
@@ -100,3 +109,8 @@ def allow_origins(app: Flask, is_allowed: Callable[[], bool]) -> None:
         return response
 
     app.after_request(share)
+
+
+def _request_id(environ: "WSGIEnvironment") -> str:
+    given: str | None = environ.get("HTTP_X_REQUEST_ID")
+    return given if given and _REQUEST_ID.fullmatch(given) else ids.token()

@@ -1,17 +1,18 @@
 """Which names this service may be called by: those of the public URL and of the settings."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 
 from api.rest import problems
 
 #: A monitor asks by address, not by name.
 _ASKED_BY_ANY_NAME = frozenset({"health.healthz", "health.readyz"})
 _HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9._-]+?)\.?(?::[0-9]{1,5})?", re.IGNORECASE)
+_IS_OURS = "postroom.is_ours"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
@@ -31,6 +32,8 @@ def configure(app: Flask, names: Collection[str]) -> None:
         parents = {name[place.start() :] for place in re.finditer(r"\.", name)}
         return name in names or bool(parents & set(names))
 
+    app.extensions[_IS_OURS] = is_ours
+
     def check_host() -> Response | None:
         # Werkzeug's `request.host` looks at each of its characters, every time.
         host = request.environ.get("HTTP_HOST") or request.host
@@ -39,6 +42,12 @@ def configure(app: Flask, names: Collection[str]) -> None:
         return problems.respond(400, "This service is not known by the name in the Host header.")
 
     app.before_request(check_host)
+
+
+def is_ours(host: str) -> bool:
+    """Tell whether a `Host` header names the running app."""
+    known: Callable[[str], bool] = current_app.extensions[_IS_OURS]
+    return known(host)
 
 
 def _name(host: str) -> str:

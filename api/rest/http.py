@@ -18,6 +18,7 @@ from api.rest import (
     browsers,
     docs,
     events,  # noqa: F401 -- as those of lifecycle
+    express,
     fields,
     headers,
     health,
@@ -122,6 +123,7 @@ def configure(
     )
     traffic.configure(app)
     headers.allow_origins(app, browsers.readable(origins))
+    express.configure(app)
     api = Api(app)
     fields.configure(api)
     for room in (users, notifications, recipients, batches, templates, inbox, keys, transports, health, metrics):

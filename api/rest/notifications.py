@@ -1,5 +1,6 @@
 """The views under /v1/notifications."""
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -10,9 +11,8 @@ from api.core.drafts import Draft
 from api.core.errors import FieldError, Invalid, NotAllowed, TooMany
 from api.core.models import Delivery, Notification
 from api.core.receipts import Ticket
-from api.rest import examples, links, mailboxes, pointers, preconditions, waiting
+from api.rest import examples, links, mailboxes, pointers, preconditions, queued, waiting
 from api.rest.blueprint import Blueprint
-from schemas.base import rfc3339
 from schemas.notifications import (
     NotificationAccepted,
     NotificationIn,
@@ -20,16 +20,12 @@ from schemas.notifications import (
     NotificationPage,
     NotificationQuery,
 )
-from schemas.vocabulary import DeliveryStatus, NotificationStatus, Scope
+from schemas.vocabulary import DeliveryStatus, Scope
 
 blp = Blueprint("notifications", __name__, url_prefix="/v1/notifications", description="Sending mail, and its status.")
 
-#: Seconds until it is worth asking again: while something is under way, and at most.
-SHORTEST_WAIT, LONGEST_WAIT = 2, 60
 _RESOURCE = NotificationOut()
 _WITH_STATUS = ("ETag", "Preference-Applied", "Retry-After", "Vary")
-#: Stands where a browser is not told an address.
-HIDDEN = "[hidden]"
 
 
 @blp.operation("POST", "", id="send_notification", scope=Scope.NOTIFICATIONS_WRITE)
@@ -133,45 +129,14 @@ def _wait(notification: Notification) -> dict[str, str]:
     ]
     if not dues:
         return {}
-    seconds = int((min(dues) - clock.utcnow()).total_seconds()) + 1
-    return {"Retry-After": str(min(max(seconds, SHORTEST_WAIT), LONGEST_WAIT))}
+    return {"Retry-After": queued.wait((min(dues) - clock.utcnow()).total_seconds())}
 
 
-def _queued(draft: Draft) -> tuple[dict[str, Any], int, dict[str, str]]:
-    """Return what NotificationAccepted would dump of the stored message: all is known without asking the table."""
-    plan, url = draft.plan, links.to("v1", "notifications", draft.id)
-    due, hides = rfc3339(plan.due_at), _hides_recipient()
-    body = {
-        "id": str(draft.id),
-        "url": url,
-        "status": NotificationStatus.SCHEDULED if plan.due_at > draft.created_at else NotificationStatus.QUEUED,
-        "created_at": rfc3339(draft.created_at),
-        "send_at": plan.send_at and rfc3339(plan.send_at),
-        "expires_at": plan.expires_at and rfc3339(plan.expires_at),
-        "finished_at": None,
-        "subject": draft.content.subject,
-        "template": draft.template_name and {"name": draft.template_name, "version": draft.template_version},
-        "tags": draft.tags,
-        "metadata": draft.metadata,
-        "batch_id": None,
-        "message_id": draft.content.message_id,
-        "deliveries": [
-            {
-                "recipient": HIDDEN if hides else recipient.email,
-                "kind": recipient.kind,
-                "status": DeliveryStatus.QUEUED,
-                "attempts": 0,
-                "next_attempt_at": due,
-                "possible_duplicate": False,
-                "history": [],
-            }
-            for recipient in draft.recipients
-        ],
-    }
+def _queued(draft: Draft) -> tuple[dict[str, Any], int, Mapping[str, str]]:
+    body = queued.body(draft, hides=_hides_recipient())
     if g.mint is not None:
         body["status_token"] = g.mint(draft.id, g.key.mode)
-    seconds = int((plan.due_at - draft.created_at).total_seconds()) + 1
-    return body, 202, {"Location": url, "Retry-After": str(min(max(seconds, SHORTEST_WAIT), LONGEST_WAIT))}
+    return body, 202, queued.headers(draft)
 
 
 def _hides_recipient() -> bool:
@@ -197,5 +162,4 @@ def _accepted(body: dict[str, Any], ticket: Ticket | None) -> Draft:
         _refuse_token()
         return notifications.post(key=g.key, ticket=ticket, **message)
     except (Invalid, NotAllowed, TooMany) as error:
-        error.errors = tuple(pointers.within(g.body, one) for one in error.errors)
-        raise
+        raise pointers.aimed(error, g.body) from None

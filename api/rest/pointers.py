@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from api.core.errors import FieldError
+from api.core.errors import FieldError, Invalid, NotAllowed, TooMany
 
 #: Characters of a pointer in an answer; the names in it may be the caller's own.
 _LONGEST = 300
@@ -27,6 +27,13 @@ def _token(name: object) -> str:
     # Half a surrogate pair has no place in an answer in UTF-8.
     text = str(name).encode("utf-8", "replace").decode()
     return text.replace("~", "~0").replace("/", "~1")
+
+
+def aimed(error: Exception, body: Any) -> Exception:
+    """Return the error, with the pointers of a use-case's at places that the body has."""
+    if isinstance(error, Invalid | NotAllowed | TooMany):
+        error.errors = tuple([within(body, one) for one in error.errors])
+    return error
 
 
 def within(body: Any, error: FieldError) -> FieldError:

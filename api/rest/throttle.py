@@ -6,6 +6,7 @@ each what is left (`r`) and for how many seconds no more than that (`t`).
 
 import ipaddress
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from flask import Flask, Response, current_app, g, request
 
@@ -14,10 +15,15 @@ from api.core.errors import TooMany
 from api.core.models import ApiKey
 from api.core.rates import Rate, Verdict
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
 KEY = "default"
 BROWSER = "browser"
 #: Requests without a good key, from one address: a bound on the work they make. Nobody guesses 178 random bits.
 STRANGERS = Rate(6000, 60)
+#: In the environ: what came of counting the request before it had a context.
+_VERDICT = "postroom.verdict"
 
 
 def configure(app: Flask, rate: Rate | None, *, browsers: Rate | None) -> None:
@@ -28,15 +34,30 @@ def configure(app: Flask, rate: Rate | None, *, browsers: Rate | None) -> None:
 
 
 def note(key: ApiKey) -> None:
-    """Count a request of this key. Raises TooMany."""
+    """Count a request of this key, if that is not done yet. Raises TooMany."""
     rate: Rate | None = current_app.extensions["postroom.rate"]
     if rate is None or request.method == "OPTIONS":
         return
-    verdict = quotas.take(KEY, str(key.id), rate)
+    verdict: Verdict = request.environ.get(_VERDICT) or quotas.take(KEY, str(key.id), rate)
     g.standing = {KEY: (rate, verdict)}
     if not verdict.allowed:
         detail = f"This key may make {rate.quota} requests in {rate.window} seconds."
         raise TooMany(detail, retry_after=rates.seconds(verdict.retry))
+
+
+def count(environ: "WSGIEnvironment", key: ApiKey) -> bool:
+    """Count a request of this key before there is a context of it; tell whether it is allowed."""
+    rate: Rate | None = current_app.extensions["postroom.rate"]
+    if rate is None:
+        return True
+    environ[_VERDICT] = verdict = quotas.take(KEY, str(key.id), rate)
+    return verdict.allowed
+
+
+def told(environ: "WSGIEnvironment") -> list[tuple[str, str]]:
+    """Return the headers that tell how the rate stands by which `count` went."""
+    rate: Rate | None = current_app.extensions["postroom.rate"]
+    return [] if rate is None else _headers({KEY: (rate, environ[_VERDICT])})
 
 
 def note_browser(key: ApiKey) -> None:
@@ -73,9 +94,12 @@ def note_stranger() -> None:
 
 def _tell(response: Response) -> Response:
     standing: Mapping[str, tuple[Rate, Verdict]] = g.get("standing", {})
-    if standing:
-        policies = [f'"{name}";q={rate.quota};w={rate.window}' for name, (rate, _) in standing.items()]
-        limits = [f'"{name}";r={one.remaining};t={rates.seconds(one.reset)}' for name, (_, one) in standing.items()]
-        response.headers["RateLimit-Policy"] = ", ".join(policies)
-        response.headers["RateLimit"] = ", ".join(limits)
+    for name, value in _headers(standing) if standing else ():
+        response.headers[name] = value
     return response
+
+
+def _headers(standing: Mapping[str, tuple[Rate, Verdict]]) -> list[tuple[str, str]]:
+    policies = [f'"{name}";q={rate.quota};w={rate.window}' for name, (rate, _) in standing.items()]
+    limits = [f'"{name}";r={one.remaining};t={rates.seconds(one.reset)}' for name, (_, one) in standing.items()]
+    return [("RateLimit-Policy", ", ".join(policies)), ("RateLimit", ", ".join(limits))]

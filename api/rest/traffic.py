@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 
 from flask import Flask, Response, current_app, request
@@ -53,11 +54,27 @@ def configure(app: Flask) -> None:
     def count(response: Response) -> Response:
         rule = request.url_rule.rule if request.url_rule is not None else "-"
         method = request.method if request.method in _METHODS else "-"
-        if traffic.count(f"{figures.REQUESTS}{method} {rule[:_LONGEST_ROUTE]} {response.status_code}"):
-            response.call_on_close(partial(_store, app, traffic))  # the client has its answer by then
+        if traffic.count(name(method, rule, response.status_code)):
+            response.call_on_close(storing(app))  # the client has its answer by then
         return response
 
     app.after_request(count)
+
+
+def name(method: str, rule: str, status: int) -> str:
+    """Return what an answer is counted as."""
+    return f"{figures.REQUESTS}{method} {rule[:_LONGEST_ROUTE]} {status}"
+
+
+def of(app: Flask) -> Traffic:
+    """Return what the app counts by."""
+    traffic: Traffic = app.extensions["postroom.traffic"]
+    return traffic
+
+
+def storing(app: Flask) -> Callable[[], None]:
+    """Return what stores, outside of any context, what the app has counted."""
+    return partial(_store, app, of(app))
 
 
 def store() -> None:
