@@ -9,6 +9,7 @@ from uuid import UUID
 from api.core import addresses, clock, ids, policy, simulator, timing, uploads
 from api.core.claim import Address, Content
 from api.core.errors import BadTemplate, FieldError, Invalid, NotAllowed, Unavailable, UnknownTemplate
+from api.core.policy import Policy
 from api.core.timing import Plan
 from api.core.uploads import Upload
 from schemas.vocabulary import KINDS, Mode, RecipientKind
@@ -79,10 +80,10 @@ def make(
     recipients = _recipients(heads)
     give_up = simulator.give_up((one.email for one in recipients), mode=mode, otherwise=rules.schedule.give_up)
     plan = timing.plan(send_at=send_at, expires_at=expires_at, now=now, give_up=give_up)
-    origin = _sender(sender)
+    origin = _sender(sender, rules)
     version = None
     if template is not None:
-        rendered = _render(template, data or {}, locale)
+        rendered = _render(template, data or {}, locale, rules)
         version, text, html = rendered.version, rendered.text, rendered.html
         subject = subject if subject is not None else rendered.subject
     content = Content(
@@ -92,7 +93,7 @@ def make(
         to=tuple(heads["to"]),
         cc=tuple(heads["cc"]),
         reply_to=tuple(heads["reply_to"]),
-        subject=_subject(subject),
+        subject=_subject(subject, rules),
         text=text,
         html=html,
         headers=tuple((headers or {}).items()),
@@ -153,8 +154,7 @@ def no_sender() -> Unavailable:
     return Unavailable("No sender is configured: the operator must set POSTROOM_SENDER.", retry_after=60)
 
 
-def _sender(given: Address | None) -> Address:
-    rules = policy.current()
+def _sender(given: Address | None, rules: Policy) -> Address:
     if given is None:
         if rules.sender is not None:
             return rules.sender
@@ -174,18 +174,18 @@ def _sender(given: Address | None) -> Address:
     return Address(email, given.name)
 
 
-def _render(template: str, data: Mapping[str, Any], locale: str | None) -> Any:
+def _render(template: str, data: Mapping[str, Any], locale: str | None, rules: Policy) -> Any:
     try:
-        return policy.current().templates.render(template, data, locale=locale)
+        return rules.templates.render(template, data, locale=locale)
     except UnknownTemplate:
         detail = "There is no template of this name."
         raise Invalid(errors=[FieldError("/template", detail, "unknown_template")]) from None
 
 
-def _subject(subject: str | None) -> str:
+def _subject(subject: str | None, rules: Policy) -> str:
     if not subject or subject.isspace():
         raise Invalid(errors=[FieldError("/subject", "A subject is needed.", "required")])
-    prefix = policy.current().subject_prefix.strip()
+    prefix = rules.subject_prefix.strip()
     whole = f"{prefix} {subject}" if prefix else subject
     if len(whole) > MAX_SUBJECT:
         raise BadTemplate(errors=[FieldError("/subject", f"Longer than {MAX_SUBJECT} characters.", "too_long")])

@@ -70,10 +70,10 @@ class Express:
             return None
         if not hosts.is_ours(environ.get("HTTP_HOST", "")):
             return None
-        body = arguments.whole(environ["wsgi.input"], size)
-        environ["wsgi.input"] = io.BytesIO(body)
+        octets = arguments.whole(environ["wsgi.input"], size)
+        environ["wsgi.input"] = io.BytesIO(octets)
         try:
-            value = strict_json.parse(body)
+            value = strict_json.parse(octets)
             message = _SCHEMA.load_at_once(value)
         except (strict_json.NotJson, ValidationError):
             return None
@@ -82,11 +82,12 @@ class Express:
         draft = _stored(environ, key, value, message)
         if draft is None:
             return None
-        content = queued.encoded(queued.body(draft))
+        body, leading = queued.answer(draft)
+        content = strict_json.dump(body)
         return content, [
             ("Content-Type", "application/json"),
             ("Content-Length", str(len(content))),
-            *queued.headers(draft).items(),
+            *leading.items(),
             *throttle.told(environ),
             *headers.always(environ),
         ]

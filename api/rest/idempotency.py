@@ -18,6 +18,7 @@ from werkzeug.wsgi import ClosingIterator
 from api.core import receipts
 from api.core.errors import TwinRunning
 from api.core.receipts import Answer, Ticket
+from api.rest import strict_json
 
 LONGEST = 255
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ Picture = Callable[[Any], tuple[Any, int, Mapping[str, str]]]
 _BARE = re.compile(r"[ -~]+")
 #: A string as RFC 8941 §3.3.3 has it.
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
-_encode = json.JSONEncoder(separators=(",", ":")).encode
 _WRONG = f"The Idempotency-Key must be 1 to {LONGEST} printable ASCII characters, bare or as a quoted string."
 
 
@@ -43,7 +43,7 @@ def once(schema: Schema | None, picture: Picture) -> Callable[[Callable[..., Any
 
     def write(result: Any) -> Answer:
         shown, status, headers = picture(result)
-        return Answer(status, headers, _encode(shown if schema is None else schema.dump(shown)).encode())
+        return Answer(status, headers, strict_json.dump(shown if schema is None else schema.dump(shown)))
 
     def decorator(view: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(view)

@@ -129,14 +129,14 @@ def _wait(notification: Notification) -> dict[str, str]:
     ]
     if not dues:
         return {}
-    return {"Retry-After": queued.wait((min(dues) - clock.utcnow()).total_seconds())}
+    return {"Retry-After": queued.waiting((min(dues) - clock.utcnow()).total_seconds())}
 
 
 def _queued(draft: Draft) -> tuple[dict[str, Any], int, Mapping[str, str]]:
-    body = queued.body(draft, hides=_hides_recipient())
+    body, headers = queued.answer(draft, hides=_hides_recipient())
     if g.mint is not None:
         body["status_token"] = g.mint(draft.id, g.key.mode)
-    return body, 202, queued.headers(draft)
+    return body, 202, headers
 
 
 def _hides_recipient() -> bool:

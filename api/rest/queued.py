@@ -1,6 +1,5 @@
 """What is answered of a message that was just queued: all is known without asking the table."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,21 +13,29 @@ SHORTEST_WAIT, LONGEST_WAIT = 2, 60
 #: Stands where a browser is not told an address.
 HIDDEN = "[hidden]"
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+def answer(draft: Draft, *, hides: bool = False) -> tuple[dict[str, Any], Mapping[str, str]]:
+    """Return what NotificationAccepted would dump of the stored message, and the headers that lead to its status.
+
+    With `hides` the addresses are left out.
+    """
+    url = links.to("v1", "notifications", draft.id)
+    ahead = draft.plan.due_at - draft.created_at
+    wait = waiting(ahead.total_seconds()) if ahead else str(SHORTEST_WAIT)
+    return _body(draft, url, hides), {"Location": url, "Retry-After": wait}
 
 
-def encoded(body: Any) -> bytes:
-    """Return a body as JSON, without white space."""
-    return _encode(body).encode()
+def waiting(seconds: float) -> str:
+    """Return how long to wait before asking how something stands that is to happen in so many seconds."""
+    return str(min(max(int(seconds) + 1, SHORTEST_WAIT), LONGEST_WAIT))
 
 
-def body(draft: Draft, *, hides: bool = False) -> dict[str, Any]:
-    """Return what NotificationAccepted would dump of the stored message; with `hides`, without the addresses."""
+def _body(draft: Draft, url: str, hides: bool) -> dict[str, Any]:
     plan = draft.plan
     due = rfc3339(plan.due_at)
     return {
         "id": str(draft.id),
-        "url": url(draft),
+        "url": url,
         "status": NotificationStatus.SCHEDULED if plan.due_at > draft.created_at else NotificationStatus.QUEUED,
         "created_at": due if plan.due_at is draft.created_at else rfc3339(draft.created_at),
         "send_at": plan.send_at and rfc3339(plan.send_at),
@@ -53,20 +60,3 @@ def body(draft: Draft, *, hides: bool = False) -> dict[str, Any]:
             for recipient in draft.recipients
         ],
     }
-
-
-def headers(draft: Draft) -> Mapping[str, str]:
-    """Return the headers that lead to the status resource, and say when to ask for it."""
-    plan = draft.plan
-    ahead = plan.due_at - draft.created_at
-    return {"Location": url(draft), "Retry-After": wait(ahead.total_seconds()) if ahead else str(SHORTEST_WAIT)}
-
-
-def wait(seconds: float) -> str:
-    """Return how long to wait before asking how something stands that is to happen in so many seconds."""
-    return str(min(max(int(seconds) + 1, SHORTEST_WAIT), LONGEST_WAIT))
-
-
-def url(draft: Draft) -> str:
-    """Return the address of the status resource."""
-    return links.to("v1", "notifications", draft.id)

@@ -1,0 +1,267 @@
+"""Plain messages go by a shorter way, which nobody may be able to tell from the usual one."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select
+
+from api.core import clock, keys, quotas
+from api.core.db import db
+from api.core.models import ApiKey, Content, Delivery, Notification, Tag
+from api.rest import express
+from schemas.vocabulary import Mode, Scope
+
+PATH = "/v1/notifications"
+MESSAGE = {"to": "ann@example.org", "subject": "Hello", "text": "Good day.\n"}
+WHOLE = {
+    "to": ["Ann@Example.org", {"email": "bob@example.org", "name": "Bob, Jr."}],
+    "cc": "carl@example.org",
+    "bcc": [{"email": "dora@bücher.example"}],
+    "reply_to": "desk@example.net",
+    "from": {"email": "shop@example.net", "name": "Zoë"},
+    "subject": "Ünïcode 🎉",
+    "text": "Text",
+    "html": "<p>Text</p>",
+    "headers": {"X-Order": "7"},
+    "tags": ["a", "b", "a"],
+    "metadata": {"order": "7", "deep": {"list": [1, 2.5, None, True]}},
+    "send_at": "2026-12-01T09:00:00+01:00",
+    "expires_at": "2027-01-01T09:00:00Z",
+    "attachments": {"filename": "a.txt", "content_type": "text/plain", "content": "aGVsbG8="},
+}
+TEMPLATED = {
+    "to": "ann@example.org",
+    "template": "welcome",
+    "data": {"user": {"username": "ann", "name": None, "email": "a"}},
+}
+
+
+@pytest.fixture
+def taken(app, monkeypatch):
+    """Tell how many messages were accepted by the shorter way."""
+    count = 0
+    real = express._stored
+
+    def counted(*args):
+        nonlocal count
+        count += 1
+        return real(*args)
+
+    monkeypatch.setattr(express, "_stored", counted)
+    return lambda: count
+
+
+@pytest.fixture
+def warm(client):
+    """The client, whose key is remembered for long."""
+    client.get(PATH)
+    return client
+
+
+@pytest.fixture(autouse=True)
+def remembered(monkeypatch):
+    monkeypatch.setattr(keys, "KEPT_SECONDS", 1000.0)
+
+
+@pytest.fixture
+def usual(app):
+    """Answer without the shorter way from now on."""
+
+    def usual():
+        assert isinstance(app.wsgi_app, express.Express)
+        app.wsgi_app = app.wsgi_app._usual
+
+    return usual
+
+
+def steady(answer):
+    """Return an answer without what differs from one to the next."""
+    text = answer.get_data(as_text=True)
+    id_ = answer.json.get("id") if answer.is_json else None
+    headers = {name: value for name, value in answer.headers.items() if name not in ("X-Request-Id", "RateLimit")}
+    if id_ is None:
+        return answer.status, headers, text
+    told = json.loads(text.replace(id_, "ID"))
+    told["created_at"] = told["deliveries"][0]["next_attempt_at"] = "NOW"
+    headers["Location"] = headers["Location"].replace(id_, "ID")
+    for one in told["deliveries"]:
+        one["next_attempt_at"] = "NOW"
+    return answer.status, headers, list(told), told
+
+
+def stored():
+    """Return all that is stored, without ids and times."""
+    own = {"id", "notification_id", "created_at", "due_at", "expires_at", "message_id"}
+
+    def plain(model):
+        rows = db.session.execute(select(model.__table__)).mappings()
+        return [{name: value for name, value in row.items() if name not in own} for row in rows]
+
+    return {model.__name__: plain(model) for model in (Notification, Content, Delivery, Tag)}
+
+
+@pytest.mark.parametrize("body", [MESSAGE, WHOLE, TEMPLATED], ids=["plain", "whole", "templated"])
+def test_both_ways_answer_and_store_the_same(warm, taken, usual, at, body):
+    at(minutes=0)
+    shorter = steady(warm.post(PATH, json=body))
+    rows = stored()
+    assert taken() == 1
+
+    usual()
+    longer = steady(warm.post(PATH, json=body))
+    assert taken() == 1
+    assert shorter == longer
+    assert all(len(all_of) == 2 * len(rows[name]) for name, all_of in stored().items())
+    assert stored() == {name: [*found, *found] for name, found in rows.items()}
+
+
+WRONG = {
+    "nothing": {},
+    "unknown field": {**MESSAGE, "colour": "red"},
+    "no address": {**MESSAGE, "to": "nobody"},
+    "a user that is not there": {**MESSAGE, "to": {"user_id": "0190a5a0-0000-7000-8000-000000000000"}},
+    "a foreign sender": {**MESSAGE, "from": "ceo@bank.example"},
+    "an unknown template": {"to": "ann@example.org", "template": "nothing"},
+    "missing variables": {"to": "ann@example.org", "template": "welcome"},
+    "a past end": {**MESSAGE, "expires_at": "2020-01-01T00:00:00Z"},
+    "a simulated mailbox": {**MESSAGE, "to": ["ann@example.org", "failed@simulator.example"]},
+    "a list": [MESSAGE],
+    "bad base64": {**MESSAGE, "attachments": {"filename": "a", "content_type": "text/plain", "content": "aGVsbG8"}},
+}
+
+
+@pytest.mark.parametrize("body", WRONG.values(), ids=WRONG.keys())
+def test_both_ways_refuse_the_same_and_store_nothing(warm, usual, at, nothing_stored, body):
+    at(minutes=0)
+    with nothing_stored():
+        shorter = steady(warm.post(PATH, json=body))
+        usual()
+        assert shorter == steady(warm.post(PATH, json=body))
+    assert shorter[0].startswith(("403", "422"))
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("Idempotency-Key", "order-7"),
+        ("Origin", "https://shop.example"),
+        ("Content-Encoding", "identity"),
+        ("Content-Type", "application/json; charset=utf-8"),
+        ("Authorization", "bearer {secret}"),
+    ],
+)
+def test_what_is_not_plain_goes_the_usual_way(warm, taken, header, value):
+    secret = warm.environ_base["HTTP_AUTHORIZATION"].removeprefix("Bearer ")
+    answer = warm.post(
+        PATH,
+        data=json.dumps(MESSAGE),
+        headers={"Content-Type": "application/json", header: value.format(secret=secret)},
+    )
+    assert (answer.status_code, taken()) == (202, 0)
+
+
+def test_a_status_token_is_given_on_the_usual_way(warm, taken):
+    assert "status_token" in warm.post(PATH, json={**MESSAGE, "status_token": True}).json
+    assert taken() == 0
+
+
+def test_a_body_with_a_query_or_of_a_great_length_goes_the_usual_way(warm, taken):
+    assert warm.post(PATH + "?a=1", json=MESSAGE).status_code == 202
+    assert warm.post(PATH, json={**MESSAGE, "text": "x" * express.LARGEST}).status_code == 202
+    assert taken() == 0
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"to": "a@b.example", "to": "c@d.example"}', b"[" * 40])
+def test_what_cannot_be_read_is_refused_as_ever(warm, taken, usual, body):
+    first = steady(warm.post(PATH, data=body, content_type="application/json"))
+    usual()
+    assert first == steady(warm.post(PATH, data=body, content_type="application/json"))
+    assert first[0].startswith("400")
+    assert taken() == 0
+
+
+def test_a_key_that_is_not_remembered_is_looked_up(client, taken):
+    assert client.post(PATH, json=MESSAGE).status_code == 202
+    assert taken() == 0
+    assert client.post(PATH, json=MESSAGE).status_code == 202
+    assert taken() == 1
+
+
+def test_a_revoked_key_is_refused_at_once_in_its_own_process(client_with, client, taken):
+    sending = client_with(Scope.NOTIFICATIONS_WRITE)
+    assert sending.post(PATH, json=MESSAGE).status_code == 202
+    [id_] = [one["id"] for one in client.get("/v1/keys").json["data"] if one["scopes"] == ["notifications:write"]]
+    assert client.delete(f"/v1/keys/{id_}").status_code == 204
+    assert sending.post(PATH, json=MESSAGE).status_code == 401
+    assert taken() == 0
+
+
+def test_a_key_without_the_scope_may_not(client_with, taken):
+    reading = client_with(Scope.NOTIFICATIONS_READ)
+    assert reading.get(PATH).status_code == 200
+    assert reading.post(PATH, json=MESSAGE).status_code == 403
+    assert taken() == 0
+
+
+def test_test_mail_stays_test_mail(client_with, taken, app):
+    testing = client_with(Scope.ADMIN, mode=Mode.TEST)
+    testing.get(PATH)
+    assert testing.post(PATH, json=MESSAGE).status_code == 202
+    assert taken() == 1
+    [delivery] = db.session.scalars(select(Delivery))
+    assert delivery.transport == "capture"
+
+
+def test_another_host_is_refused(warm, taken, nothing_stored):
+    with nothing_stored():
+        assert warm.post(PATH, json=MESSAGE, headers={"Host": "evil.example"}).status_code == 400
+    assert taken() == 0
+
+
+def test_a_request_counts_once_whichever_way_it_ends(warm, app):
+    def left():
+        return int(warm.get("/v1/templates").headers["RateLimit"].split("r=")[1].split(";")[0])
+
+    before = left()
+    assert warm.post(PATH, json=MESSAGE).status_code == 202
+    assert warm.post(PATH, json={**MESSAGE, "from": "ceo@bank.example"}).status_code == 403
+    assert warm.post(PATH, json={**MESSAGE, "colour": "red"}).status_code == 422
+    assert before - left() == 4
+
+
+def test_who_asks_too_often_is_told_so(warm, app, nothing_stored):
+    rate = app.extensions["postroom.rate"]
+    for _ in range(rate.quota):
+        quotas.current().take("default", str(_key_id()), rate)
+    with nothing_stored():
+        answer = warm.post(PATH, json=MESSAGE)
+    assert answer.status_code == 429
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "r=0" in answer.headers["RateLimit"]
+
+
+def test_a_recipient_who_has_had_enough_is_named_once_and_counts_for_nothing(warm, app, taken):
+    limit = app.extensions["postroom.policy"].recipient_rate.quota
+    for _ in range(limit):
+        assert warm.post(PATH, json=MESSAGE).status_code == 202
+    answer = warm.post(PATH, json=MESSAGE)
+    assert (answer.status_code, answer.json["errors"][0]["pointer"]) == (429, "/to")
+    assert db.session.query(Notification).count() == limit
+
+
+def test_answers_are_counted_as_on_the_usual_way(warm, app, taken):
+    assert warm.post(PATH, json=MESSAGE).status_code == 202
+    assert taken() == 1
+    assert app.extensions["postroom.traffic"]._counted["requests.POST /v1/notifications 202"] == 1
+
+
+def test_the_clock_of_a_delivery_is_that_of_everybody(warm, at):
+    moment = at(hours=2)
+    told = warm.post(PATH, json={**MESSAGE, "send_at": (clock.utcnow() + timedelta(hours=1)).isoformat()}).json
+    assert told["status"] == "scheduled"
+    assert told["created_at"].startswith(moment.isoformat()[:19])
+
+
+def _key_id():
+    return db.session.scalars(select(ApiKey.id)).one()
