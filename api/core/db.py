@@ -127,7 +127,7 @@ def transact(work: Callable[[Session], T], *, durable: bool = True) -> T:
 
     Nothing below the use-cases commits; they all come through here. With `durable` the commit has reached the disk
     when this returns; without, a power loss (not a crash of the process) may undo it, which is right where losing the
-    write only means doing it again. On SQLite one transaction of the process follows the other, and durable works
+    write only means doing it again; on PostgreSQL all are durable. On SQLite one transaction of the process follows the other, and durable works
     that wait at the same time share one, each in a savepoint of its own. Afterwards whoever watches the tables in this
     process is nudged. Raises Unavailable when the database cannot be written, and whatever `work` raises, with nothing
     of it stored.
@@ -137,7 +137,7 @@ def transact(work: Callable[[Session], T], *, durable: bool = True) -> T:
     if engine.dialect.name == "sqlite":
         result = cast(T, _travel(work, durable=durable))
     else:
-        result = postgresql.transact(engine, work, durable=durable)
+        result = postgresql.transact(engine, work)
     _tell_watchers()
     return result
 
@@ -149,7 +149,7 @@ def add(new: Rows) -> None:
     if engine.dialect.name == "sqlite":
         _travel(rows.prepare(engine.dialect, new), durable=True)
     else:
-        postgresql.transact(engine, lambda session: rows.insert(session.connection(), new), durable=True)
+        postgresql.transact(engine, lambda session: rows.insert(session.connection(), new))
     _tell_watchers()
 
 

@@ -75,15 +75,18 @@ def watch(engine: Engine) -> None:
     event.listen(engine, "checkout", _on_checkout)
 
 
-def transact(engine: Engine, work: Callable[[Session], T], *, durable: bool) -> T:
+def transact(engine: Engine, work: Callable[[Session], T]) -> T:
     """Run `work` in one writing transaction, and return what it returned; again if it collided with another one.
+
+    Its commit is on the server's disk by then. A server dies apart from us and would take a commit of its last moments
+    with it: a dispatcher that goes on would believe in claims and results that are gone.
 
     Raises Unavailable when the database cannot be written, and whatever `work` raises, with nothing stored.
     """
     tried = 1
     while True:
         try:
-            return _once(engine, work, durable=durable)
+            return _once(engine, work)
         except PoolTimeout as error:
             raise errors.Unavailable("The database is busy.") from error
         except DBAPIError as error:
@@ -112,12 +115,10 @@ def is_unfit(error: DatabaseError) -> bool:
     return _state(error) in _UNFIT
 
 
-def _once(engine: Engine, work: Callable[[Session], T], *, durable: bool) -> T:
+def _once(engine: Engine, work: Callable[[Session], T]) -> T:
     options = {"isolation_level": "READ COMMITTED", "postroom_write": True}
     with Session(engine, expire_on_commit=False) as session:
-        connection = session.connection(execution_options=options)
-        if not durable:
-            connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
+        session.connection(execution_options=options)
         result = work(session)
         session.commit()
         return result

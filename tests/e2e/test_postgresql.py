@@ -69,6 +69,19 @@ def test_mail_is_sent_once_when_the_database_was_away_in_the_middle(start, relay
     assert sum(copies.values()) <= 15
 
 
+def test_what_was_sent_stays_sent_when_the_database_crashes_the_next_moment(start, relay, own):
+    server = start("serve", POSTROOM_DATABASE_URL=own.create("postroom"))
+    paths = []
+    for number in range(3):
+        paths.append(server.post("/v1/notifications", message(number)).headers["Location"])
+        server.wait_for_status(paths[-1], "sent")
+        own.stop(signal.SIGQUIT)
+        own.start()
+        server.wait_until_up("/readyz")
+    assert [server.wait_for_status(path, "sent")["deliveries"][0]["attempts"] for path in paths] == [1, 1, 1]
+    assert len(relay.messages()) == 3
+
+
 def test_a_dispatcher_whose_connections_are_cut_again_and_again_sends_everything_once(start, relay, own):
     url = own.create("postroom")
     server = start("serve", POSTROOM_DATABASE_URL=url)

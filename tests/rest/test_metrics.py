@@ -121,13 +121,15 @@ def test_a_look_counts_no_rows_and_asks_the_same_however_long_the_queue_is(clien
         event.listen(*listen)
         client.get("/metrics")
         event.remove(*listen)
-        return seen
+        # Who asks is looked up now and then, and what was asked is stored now and then.
+        return [one for one in seen if one.startswith("SELECT") and "FROM api_keys" not in one]
 
     client.get("/metrics")
     before = asked()
     for _ in range(50):
         accept()
-    assert len(asked()) == len(before)
+    assert asked() == before
+    assert len(before) > 1
     assert not [statement for statement in before if "count(" in statement.lower()]
 
 
