@@ -127,10 +127,10 @@ def transact(work: Callable[[Session], T], *, durable: bool = True) -> T:
 
     Nothing below the use-cases commits; they all come through here. With `durable` the commit has reached the disk
     when this returns; without, a power loss (not a crash of the process) may undo it, which is right where losing the
-    write only means doing it again; on PostgreSQL all are durable. On SQLite one transaction of the process follows the other, and durable works
-    that wait at the same time share one, each in a savepoint of its own. Afterwards whoever watches the tables in this
-    process is nudged. Raises Unavailable when the database cannot be written, and whatever `work` raises, with nothing
-    of it stored.
+    write only means doing it again. On PostgreSQL all are durable. On SQLite one transaction of the process follows
+    the other, and durable works that wait at the same time share one, each in a savepoint of its own. Afterwards
+    whoever watches the tables in this process is nudged. Raises Unavailable when the database cannot be written, and
+    whatever `work` raises, with nothing of it stored.
     """
     engine = db.engine
     _give_back()

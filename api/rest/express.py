@@ -8,16 +8,31 @@ Both ways call the same functions for whatever they do, and give the same answer
 
 import io
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, request
 from marshmallow import ValidationError
 from werkzeug.wsgi import ClosingIterator
 
-from api.core import keys, notifications
+from api.core import keys, notifications, receipts
 from api.core.drafts import Draft
+from api.core.errors import Invalid, NotAllowed, TooMany, TwinRunning
 from api.core.models import ApiKey
-from api.rest import arguments, auth, headers, hosts, mailboxes, pointers, queued, strict_json, throttle, traffic
+from api.core.receipts import Answer, Ticket
+from api.rest import (
+    arguments,
+    auth,
+    headers,
+    hosts,
+    idempotency,
+    mailboxes,
+    pointers,
+    queued,
+    strict_json,
+    throttle,
+    traffic,
+)
 from schemas.notifications import NotificationIn
 from schemas.vocabulary import Scope
 
@@ -25,8 +40,12 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
     Next = Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]
+#: An answer's body and its headers.
+Given = tuple[bytes, list[tuple[str, str]]]
 
 METHOD, PATH = "POST", "/v1/notifications"
+#: The view's name, which is that of its receipts.
+_ENDPOINT = "notifications.send"
 #: Octets of a body that is read before anything else is known of it.
 LARGEST = 64 * 1024
 _BEARER = "Bearer "
@@ -34,7 +53,6 @@ _BEARER = "Bearer "
 _UNUSUAL = (
     "HTTP_CONTENT_ENCODING",
     "HTTP_TRANSFER_ENCODING",
-    "HTTP_IDEMPOTENCY_KEY",
     "HTTP_ORIGIN",
 )
 #: In the environ: the error that the usual way is to raise.
@@ -63,34 +81,15 @@ class Express:
                     return self._counted(answer[0])
         return self._usual(environ, start_response)
 
-    def _accepted(self, environ: "WSGIEnvironment", size: int) -> tuple[bytes, list[tuple[str, str]]] | None:
-        """Accept the message and return the answer; None, with nothing done, if it is to go the usual way."""
-        key = keys.remembered(environ["HTTP_AUTHORIZATION"][len(_BEARER) :])
-        if key is None or key.is_browser or not auth.may(key, Scope.NOTIFICATIONS_WRITE):
-            return None
-        if not hosts.is_ours(environ.get("HTTP_HOST", "")):
-            return None
-        octets = arguments.whole(environ["wsgi.input"], size)
-        environ["wsgi.input"] = io.BytesIO(octets)
+    def _accepted(self, environ: "WSGIEnvironment", size: int) -> "Given | None":
+        """Accept the message and return the answer; None if it is to go the usual way."""
         try:
-            value = strict_json.parse(octets)
-            message = _SCHEMA.load_at_once(value)
-        except (strict_json.NotJson, ValidationError):
+            return _carried(environ, size)
+        except TwinRunning:
+            return None  # what became of the twin is found out there
+        except Exception as error:  # noqa: BLE001 -- it is raised again where errors are answered
+            environ[_FAILED] = error
             return None
-        if message.pop("status_token") or not throttle.count(environ, key):
-            return None
-        draft = _stored(environ, key, value, message)
-        if draft is None:
-            return None
-        body, leading = queued.answer(draft)
-        content = strict_json.dump(body)
-        return content, [
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(len(content))),
-            *leading.items(),
-            *throttle.told(environ),
-            *headers.always(environ),
-        ]
 
     def _counted(self, content: bytes) -> Iterable[bytes]:
         counter = traffic.of(self._app)
@@ -111,13 +110,52 @@ def configure(app: Flask) -> None:
     app.before_request(raise_what_failed)
 
 
-def _stored(environ: "WSGIEnvironment", key: ApiKey, value: Any, message: dict[str, Any]) -> Draft | None:
-    """Store the message; None if that failed, with the error noted for the usual way."""
-    try:
-        return notifications.post(key=key, **mailboxes.loaded(message))
-    except Exception as error:  # noqa: BLE001 -- it is raised again where errors are answered
-        environ[_FAILED] = pointers.aimed(error, value)
+def _carried(environ: "WSGIEnvironment", size: int) -> "Given | None":
+    key = keys.remembered(environ["HTTP_AUTHORIZATION"][len(_BEARER) :])
+    if key is None or key.is_browser or not auth.may(key, Scope.NOTIFICATIONS_WRITE):
         return None
+    if not hosts.is_ours(environ.get("HTTP_HOST", "")):
+        return None
+    octets = arguments.whole(environ["wsgi.input"], size)
+    environ["wsgi.input"] = io.BytesIO(octets)
+    try:
+        value = strict_json.parse(octets)
+        message = _SCHEMA.load_at_once(value)
+    except (strict_json.NotJson, ValidationError):
+        return None
+    ticket = _ticket(environ, key, value)
+    is_known = ticket is not None and receipts.find(ticket) is not None
+    if is_known or message.pop("status_token") or not throttle.count(environ, key):
+        return None
+    draft = _stored(key, ticket, value, message)
+    answer = (ticket and ticket.answer) or _written(draft)
+    return answer.body, [
+        ("Content-Type", "application/json"),
+        ("Content-Length", str(len(answer.body))),
+        *answer.headers.items(),
+        *throttle.told(environ),
+        *headers.always(environ),
+    ]
+
+
+def _ticket(environ: "WSGIEnvironment", key: ApiKey, value: Any) -> Ticket | None:
+    """Return what a repetition of the request will be known by. Raises BadRequest for a name that is none."""
+    name = idempotency.key(environ.get("HTTP_IDEMPOTENCY_KEY"))
+    return None if name is None else Ticket(key.id, _ENDPOINT, name, idempotency.fingerprint(value), _written)
+
+
+def _stored(key: ApiKey, ticket: Ticket | None, value: Any, message: dict[str, Any]) -> Draft:
+    """Store the message. Raises what `notifications.post` does, and TwinRunning."""
+    try:
+        with receipts.running(ticket) if ticket else nullcontext():
+            return notifications.post(key=key, ticket=ticket, **mailboxes.loaded(message))
+    except (Invalid, NotAllowed, TooMany) as error:
+        raise pointers.aimed(error, value) from None
+
+
+def _written(draft: Draft) -> Answer:
+    body, leading = queued.answer(draft)
+    return Answer(202, leading, strict_json.dump(body))
 
 
 def _is_plain(environ: "WSGIEnvironment") -> bool:

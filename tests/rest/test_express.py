@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from api.core import clock, keys, quotas
+from api.core import clock, keys, notifications, quotas, receipts
 from api.core.db import db
+from api.core.errors import Unavailable
 from api.core.models import ApiKey, Content, Delivery, Notification, Tag
 from api.rest import express
 from schemas.vocabulary import Mode, Scope
@@ -144,7 +145,6 @@ def test_both_ways_refuse_the_same_and_store_nothing(warm, usual, at, nothing_st
 @pytest.mark.parametrize(
     ("header", "value"),
     [
-        ("Idempotency-Key", "order-7"),
         ("Origin", "https://shop.example"),
         ("Content-Encoding", "identity"),
         ("Content-Type", "application/json; charset=utf-8"),
@@ -159,6 +159,40 @@ def test_what_is_not_plain_goes_the_usual_way(warm, taken, header, value):
         headers={"Content-Type": "application/json", header: value.format(secret=secret)},
     )
     assert (answer.status_code, taken()) == (202, 0)
+
+
+@pytest.mark.parametrize("shorter_first", [True, False])
+def test_a_request_is_given_its_first_answer_again_whichever_way_it_went(warm, app, taken, count, shorter_first):
+    name, shorter = {"Idempotency-Key": "order-7"}, app.wsgi_app
+    if not shorter_first:
+        app.wsgi_app = shorter._usual
+    first = warm.post(PATH, json=MESSAGE, headers=name)
+    assert (first.status_code, taken()) == (202, int(shorter_first))
+    for way in (shorter, shorter._usual):
+        app.wsgi_app = way
+        again = warm.post(PATH, json=MESSAGE, headers=name)
+        assert (again.data, again.headers["Idempotent-Replayed"]) == (first.data, "true")
+        assert warm.post(PATH, json={**MESSAGE, "text": "Other.\n"}, headers=name).status_code == 422
+        assert warm.post(PATH, json=MESSAGE, headers={"Idempotency-Key": "x" * 256}).status_code == 400
+    assert (taken(), count(Notification)) == (int(shorter_first), 1)
+
+
+def test_a_twin_of_what_is_under_way_is_told_so(warm, app, taken, key_id):
+    ticket = receipts.Ticket(key_id, "notifications.send", "order-7", "", lambda _: pytest.fail("is not answered"))
+    with receipts.running(ticket):
+        answer = warm.post(PATH, json=MESSAGE, headers={"Idempotency-Key": "order-7"})
+    assert (answer.status_code, answer.headers["Retry-After"]) == (409, "1")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("of ours"), Unavailable("The database is busy.")])
+def test_what_goes_wrong_is_answered_as_on_the_usual_way(warm, monkeypatch, caplog, error):
+    def fail(**_message):
+        raise error
+
+    monkeypatch.setattr(notifications, "post", fail)
+    answer = warm.post(PATH, json=MESSAGE)
+    assert answer.content_type == "application/problem+json"
+    assert answer.status_code == (503 if isinstance(error, Unavailable) else 500)
 
 
 def test_a_status_token_is_given_on_the_usual_way(warm, taken):
@@ -230,10 +264,10 @@ def test_a_request_counts_once_whichever_way_it_ends(warm, app):
     assert before - left() == 4
 
 
-def test_who_asks_too_often_is_told_so(warm, app, nothing_stored):
+def test_who_asks_too_often_is_told_so(warm, app, key_id, nothing_stored):
     rate = app.extensions["postroom.rate"]
     for _ in range(rate.quota):
-        quotas.current().take("default", str(_key_id()), rate)
+        quotas.current().take("default", str(key_id), rate)
     with nothing_stored():
         answer = warm.post(PATH, json=MESSAGE)
     assert answer.status_code == 429
@@ -263,5 +297,7 @@ def test_the_clock_of_a_delivery_is_that_of_everybody(warm, at):
     assert told["created_at"].startswith(moment.isoformat()[:19])
 
 
-def _key_id():
+@pytest.fixture
+def key_id(warm):
+    """The id of the client's key."""
     return db.session.scalars(select(ApiKey.id)).one()
