@@ -25,6 +25,7 @@ from benchmarks.sinks import Kind, Sink
 BARE, NAIVE = "bare Flask, constant JSON", "ORM + thread per mail"
 BARE_ON_ONE = "bare Flask, kept to one processor"
 CELERY, CHECKED = "Celery .delay()", "Celery .delay(), body validated"
+CELERY_BY_GUNICORN = "Celery .delay(), by gunicorn, 2 workers"
 ALONE, DRAINING = "Postroom, durable", "Postroom, durable, while draining"
 #: Mails of the round that is compared one by one.
 _VERIFIED = 400
@@ -66,7 +67,8 @@ class Round:
         self._taken = taken
 
     def run(self) -> None:
-        steps = [self.bare, self.bare_on_one, self.alone, self.celery, self.checked, self.naive, self.draining]
+        steps = [self.bare, self.bare_on_one, self.alone, self.celery, self.checked]
+        steps += [self.celery_by_gunicorn, self.naive, self.draining]
         turn = self._number % len(steps)
         for step in steps[turn:] + steps[:turn]:
             step()
@@ -93,10 +95,13 @@ class Round:
     def checked(self) -> None:
         self._queue("checked", CHECKED)
 
-    def _queue(self, view: str, name: str) -> None:
-        place = self._place(view)
+    def celery_by_gunicorn(self) -> None:
+        self._queue("celery", CELERY_BY_GUNICORN, by=servers.under_gunicorn)
+
+    def _queue(self, view: str, name: str, *, by: Callable[..., AbstractContextManager[Served]] = servers.view) -> None:
+        place = self._place(name.replace(" ", "-"))
         settings = {"NOTES": place / "notes", "MAIL_PORT": 1}
-        with servers.broker(place) as url, servers.view(view, place, BROKER=url, **settings) as served:
+        with servers.broker(place) as url, by(view, place, BROKER=url, **settings) as served:
             self._flood(name, served)
 
     def alone(self) -> None:
@@ -190,6 +195,7 @@ def goals(taken: Taken) -> list[str]:
         _goal(f"{ALONE} ÷ {BARE}", taken.ratios(ALONE, BARE), "x", least=0.25),
         _goal(f"{ALONE} ÷ {BARE_ON_ONE}", taken.ratios(ALONE, BARE_ON_ONE), "x"),
         _goal(f"{ALONE} ÷ {CELERY}", taken.ratios(ALONE, CELERY), "x", least=3.0),
+        _goal(f"{ALONE} ÷ {CELERY_BY_GUNICORN}", taken.ratios(ALONE, CELERY_BY_GUNICORN), "x", least=3.0),
         _goal(f"{ALONE} ÷ {CHECKED}", taken.ratios(ALONE, CHECKED), "x"),
         _goal(f"{ALONE} ÷ {NAIVE}", taken.ratios(ALONE, NAIVE), "x"),
         _goal(f"p99, {load.CLIENTS} clients", [one.p99 for one in alone], "ms", most=50.0),

