@@ -13,6 +13,8 @@ from api.core.db import db
 from api.core.models import Delivery, Notification
 from tests.rest.conftest import MESSAGE, is_problem, pointers
 
+#: A test's fixtures are one for all of its examples, and each database has an instance of its class.
+_BY_PYTEST = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
 ANN = {"user": {"username": "ann", "name": "Ann", "email": "ann@example.org"}}
 
 
@@ -200,7 +202,7 @@ class TestSending:
                 assert is_problem(answer, 422)
                 assert pointers(answer) == {place: "invalid_address"}
 
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+    @settings(suppress_health_check=_BY_PYTEST, max_examples=40, deadline=None)
     @given(
         st.dictionaries(
             st.sampled_from(["to", "subject", "text", "data", "template", "tags", "from"]),

@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 
 from tests.rest.conftest import FULL_USER, USER, authorization, is_problem, pointers
 
+#: A test's fixtures are one for all of its examples, and each database has an instance of its class.
+_BY_PYTEST = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
+
 
 @pytest.fixture
 def ann(client):
@@ -95,7 +98,7 @@ class TestChanging:
         assert is_problem(answer, 412)
         assert client.get(f"/v1/users/{ann.json['id']}").json == ann.json
 
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+    @settings(suppress_health_check=_BY_PYTEST, max_examples=60, deadline=None)
     @given(tags=st.text(st.sampled_from('"W/,* 1x\u00e9'), max_size=8))
     def test_no_tag_whatever_is_a_fault_of_the_server(self, client, tags):
         path, headers = f"/v1/users/{uuid4()}", {"If-Match": tags, "If-None-Match": tags}
