@@ -1,5 +1,8 @@
 """The `postroom` command."""
 
+from api import garbage  # before all others, as it says
+
+# isort: split
 import json
 import signal
 import threading
@@ -9,7 +12,7 @@ from typing import Any
 
 import click
 
-from api import config, database, development, doctor, garbage, keyring, mailing, operating, serving
+from api import config, database, development, doctor, keyring, mailing, operating, serving
 from api.app import create_app
 from api.core import addresses, keys, migrations, notifications, transfer
 from api.core.dispatchers import Drive
