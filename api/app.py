@@ -1,5 +1,8 @@
 """The app factory: all the wiring, and the only reader of the settings."""
 
+from api import garbage  # noqa: F401 -- before all others, as it says
+
+# isort: split
 from datetime import timedelta
 from pathlib import Path
 

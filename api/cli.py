@@ -1,23 +1,25 @@
 """The `postroom` command."""
 
+from api import garbage  # before all others, as it says
+
+# isort: split
 import json
 import signal
 import threading
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
 
-from api import config, database, development, doctor, garbage, keyring, mailing, operating, serving
+from api import config, database, development, doctor, keyring, mailing, operating, serving
 from api.app import create_app
 from api.core import addresses, keys, migrations, notifications, transfer
 from api.core.dispatchers import Drive
 from api.core.errors import PostroomError
 from api.delivery.dispatch import Dispatcher
 from api.rest import openapi
-from api.startup import keep_apart, load_alone, prepared, reachable
+from api.startup import Alone, keep_apart, prepared, reachable
 
 _PORT = click.IntRange(0, 65535)
 
@@ -73,9 +75,9 @@ def serve(host: str, port: int, workers: int) -> None:
         raise config.ConfigError("POSTROOM_SENDER is missing: set it to where mail comes from, `Name <address>`.")
     host, port = serving.free_address(host, port)
     settings = reachable(settings, port=port)
-    with prepared(settings):
+    with prepared(settings) as app:
         click.echo(f"Postroom serves {settings.public_url} from port {port} on {host}.")
-    serving.serve(partial(load_alone, settings), host=host, port=port, workers=workers, grace=settings.grace)
+    serving.serve(Alone(settings, app), host=host, port=port, workers=workers, grace=settings.grace)
 
 
 @cli.command()

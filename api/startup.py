@@ -8,12 +8,13 @@ from functools import partial
 from flask import Flask
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.orm import configure_mappers
 
 from api import affinity, garbage
 from api.app import create_app, start_dispatcher
 from api.config import ConfigError, Settings
 from api.core import migrations
-from api.core.db import close
+from api.core.db import close, reopen
 
 
 @contextmanager
@@ -24,6 +25,8 @@ def prepared(settings: Settings) -> Iterator[Flask]:
     """
     with opened(settings) as app:
         migrations.upgrade()
+        # The first query would do it, in each forked process anew.
+        configure_mappers()
         yield app
 
 
@@ -44,25 +47,41 @@ def keep_apart(settings: Settings) -> None:
         affinity.keep()
 
 
-def load(settings: Settings) -> Flask:
-    """Make the app of a server's process, with its dispatcher."""
-    app = _settled(settings)
+def load(settings: Settings, made: Flask | None = None) -> Flask:
+    """Return the app of a server's process, with its dispatcher; `made` is one that `prepared` has given before."""
+    app = _settled(settings, made)
     start_dispatcher(app, settings)
     return app
 
 
-def load_alone(settings: Settings) -> Flask:
-    """Make the app of a process that serves nothing else and will not fork: it may choose its processor."""
-    if settings.affinity == "all":
-        return load(settings)
-    keep_apart(settings)
-    app = _settled(settings)
-    affinity.behind(partial(start_dispatcher, app, settings))
-    return app
+class Alone:
+    """Makes the app of a process that serves nothing else and will not fork: it may choose its processor.
+
+    A forked process goes on with the app that its parent has prepared, and shares the memory that it lies in; a
+    spawned one, to which this is pickled, makes its own.
+    """
+
+    def __init__(self, settings: Settings, made: Flask | None = None) -> None:
+        self._settings = settings
+        self._made = made
+
+    def __reduce__(self) -> tuple[type["Alone"], tuple[Settings]]:
+        return Alone, (self._settings,)
+
+    def __call__(self) -> Flask:
+        """Return the app, with its dispatcher."""
+        if self._settings.affinity == "all":
+            return load(self._settings, self._made)
+        keep_apart(self._settings)
+        app = _settled(self._settings, self._made)
+        affinity.behind(partial(start_dispatcher, app, self._settings))
+        return app
 
 
-def _settled(settings: Settings) -> Flask:
-    app = create_app(settings)
+def _settled(settings: Settings, made: Flask | None) -> Flask:
+    if made is not None:
+        reopen(made)
+    app = made or create_app(settings)
     garbage.settle()
     return app
 

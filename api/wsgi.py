@@ -7,7 +7,7 @@ from api import config, sigterm
 from api.startup import load, prepared
 
 settings = config.read()
-with prepared(settings):
+with prepared(settings) as app:
     pass  # the database fits the code now, and nothing of it is open: a server may fork before or after this
-app = load(settings)
+load(settings, app)
 sigterm.heed(app.extensions["postroom.drain"])

@@ -30,7 +30,7 @@ class Brisk(Schema):
         return super().load(data, many=many, partial=partial, unknown=unknown)
 
     def load_at_once(self, data: Any) -> dict[str, Any]:
-        """Return the loaded value of what is plainly right. Raises a ValidationError that tells nothing of what is not."""
+        """Return the loaded value of what is plainly right. Raises a ValidationError without a word of what is not."""
         if type(data) is not dict:
             raise ValidationError("no object")
         return self._loaded(data)

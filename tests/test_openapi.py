@@ -1,5 +1,6 @@
 """The OpenAPI document: right in itself, true of the code, and what is committed."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,13 @@ METHODS = {"get", "post", "put", "patch", "delete"}
 @pytest.fixture
 def document(app: Flask) -> dict[str, Any]:
     return openapi.document(app)
+
+
+def test_who_asks_first_and_who_asks_meanwhile_get_the_same_document(document, tmp_path):
+    app = create_app(Settings(database_url=f"sqlite:///{tmp_path}/postroom.db"))
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(openapi.document, [app] * 4)) == [document] * 4
+    close(app)
 
 
 def operations(document):

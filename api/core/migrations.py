@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, current_app
-from sqlalchemy import Connection, Engine, inspect
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from api.core import models, postgresql
+from api.core import postgresql, tables
 from api.core.db import db
 from api.core.errors import Unavailable
 from api.core.road import Turn
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 #: Seconds that a process waits for another one that is changing the same database.
 PATIENCE_SECONDS = 60.0
-_VERSION = "alembic_version"
 
 
 class SchemaError(Exception):
@@ -65,16 +64,12 @@ def upgrade() -> None:
     Waits for another process that is doing the same. Raises SchemaError, and then nothing was changed.
     """
     _prepare_folder(db.engine)
-    if _is_current():
-        return
-    from alembic import command  # noqa: PLC0415 -- a start that has nothing to upgrade does without
-
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while _needs_upgrade():
+    while not _is_current() and ((is_empty := _looks_empty()) or _needs_upgrade()):
         turn: Turn = current_app.extensions["postroom.turn"]
         try:
             with turn.taken(), _refusing(), transaction() as connection:
-                command.upgrade(_config(connection), "head")
+                (_make if is_empty else _upgrade)(connection)
         except Unavailable as error:
             if time.monotonic() > deadline:
                 raise SchemaError(f"The database {name()} cannot be upgraded: {error.detail}") from None
@@ -82,7 +77,7 @@ def upgrade() -> None:
 
 def downgrade(revision: str) -> None:
     """Take the app's database back to an older schema, `base` for none. Raises SchemaError, and nothing is changed."""
-    from alembic import command  # noqa: PLC0415 -- as above
+    from alembic import command  # noqa: PLC0415 -- a start that has nothing to upgrade does without
     from alembic.util import CommandError  # noqa: PLC0415
 
     turn: Turn = current_app.extensions["postroom.turn"]
@@ -120,7 +115,7 @@ def state() -> State:
     head = script.get_current_head() or ""
     with _refusing(), db.engine.connect() as connection:
         # In this order: whoever makes the tables meanwhile commits them together with their revision.
-        is_taken = _is_taken(connection)
+        is_taken = tables.is_taken(connection)
         current = MigrationContext.configure(connection).get_current_revision()
         if current is None:
             return State(Standing.UNKNOWN if is_taken else Standing.EMPTY, None, head)
@@ -176,20 +171,31 @@ def _needs_upgrade() -> bool:
     return found.standing is not Standing.CURRENT
 
 
-def _is_taken(connection: Connection) -> bool:
-    tables = set(inspect(connection).get_table_names()) - {_VERSION}
-    # A server's database may be shared; a file is one program's own.
-    return bool(tables if connection.dialect.name == "sqlite" else tables & set(models.ApiKey.metadata.tables))
-
-
 def _is_current() -> bool:
-    """Tell whether the database says that it has the newest schema, by the revisions' file names alone."""
-    files = [path.stem for path in (current_app.extensions["postroom.migrations"] / "versions").glob("*.py")]
     with _refusing(), db.engine.connect() as connection:
-        if not files or not connection.dialect.has_table(connection, _VERSION):
-            return False
-        found = connection.exec_driver_sql(f"SELECT version_num FROM {_VERSION}").scalars().all()  # noqa: S608
-    return list(found) == [max(files).partition("_")[0]]
+        return tables.is_at(connection, _head())
+
+
+def _head() -> str:
+    """Return the newest revision, by the files' names alone."""
+    folder: Path = current_app.extensions["postroom.migrations"]
+    return max(path.stem for path in (folder / "versions").glob("*.py")).partition("_")[0]
+
+
+def _looks_empty() -> bool:
+    with _refusing(), db.engine.connect() as connection:
+        return tables.is_empty(connection)
+
+
+def _make(connection: Connection) -> None:
+    if tables.is_empty(connection):  # another process may have made them before it was this one's turn
+        tables.make(connection, _head())
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415 -- as above
+
+    command.upgrade(_config(connection), "head")
 
 
 def _config(connection: Connection | None = None) -> "Config":

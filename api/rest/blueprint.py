@@ -1,12 +1,14 @@
 """The blueprint of every resource: the strict parser, the scopes, and what the OpenAPI document tells of each view."""
 
 import functools
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from http import HTTPStatus
 from typing import Any, Protocol, TypeVar, cast
 
 import flask_smorest
+from flask import Flask
 from marshmallow import Schema
 
 from api.rest import auth, idempotency
@@ -25,10 +27,20 @@ class Decorator(Protocol):
         """Return the view, or one like it."""
 
 
+#: In the app's extensions: what is still to be said of each blueprint in the OpenAPI document.
+_UNTOLD = "postroom.untold"
+_turn = threading.Lock()
+
+
 class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # it ships no types
     """flask-smorest's blueprint with typed decorators."""
 
     ARGUMENTS_PARSER = Parser()
+
+    def register_views_in_doc(self, api: Any, app: Flask, spec: Any, **options: Any) -> None:
+        """Remember to describe the views: hardly a process is ever asked for the document, which is not cheap."""
+        describe = functools.partial(super().register_views_in_doc, api, app, spec, **options)
+        app.extensions.setdefault(_UNTOLD, []).append(describe)
 
     def operation(self, method: str, rule: str, *, id: str, scope: Scope | None) -> Decorator:
         """Route a method to a view that keys of this scope may call, None for everybody; `id` is its operationId."""
@@ -127,6 +139,13 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # it ships no t
             return self.doc(**{"x-errors": list(statuses)})(view)
 
         return decorator
+
+
+def describe(app: Flask) -> None:
+    """Describe the views of all blueprints of an app, once."""
+    with _turn:  # who asks at the same time must not find half of it
+        for one in app.extensions.pop(_UNTOLD, ()):
+            one()
 
 
 def _described(id_: str, scope: Scope | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Flask
 
-from api.rest import components, fields, journeys
+from api.rest import blueprint, components, fields, journeys
 
 _DESCRIPTION = """\
 Postroom accepts mail, keeps it in a durable outbox until a relay has taken it, and tells what the relay said.
@@ -59,6 +59,7 @@ _OPERATION_ORDER = (
 
 def document(app: Flask) -> dict[str, Any]:
     """Return the OpenAPI document of an app, with its keys in the order a person reads them."""
+    blueprint.describe(app)
     api = app.extensions["flask-smorest"]["apis"][""]["ext_obj"]
     found = json.loads(json.dumps(api.spec.to_dict()))
     for path, methods in found["paths"].items():

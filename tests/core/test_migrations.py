@@ -1,5 +1,6 @@
 import logging
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from flask import Flask
-from sqlalchemy import inspect
+from sqlalchemy import event, inspect
 
 from api import paths
 from api.core import db as database
@@ -69,8 +70,17 @@ def test_the_first_upgrade_makes_the_folder_the_file_and_the_tables(app, path):
     assert migrations.state().standing is Standing.CURRENT
 
 
-def test_the_revisions_make_exactly_the_tables_of_the_models(app):
-    migrations.upgrade()
+def follow_the_revisions(app: Flask) -> None:
+    """Do what an upgrade does, but never at once."""
+    with migrations.transaction() as connection:
+        config = app.extensions["migrate"].migrate.get_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def test_the_revisions_make_exactly_the_tables_of_the_models(app, path):
+    path.parent.mkdir()
+    follow_the_revisions(app)
     with db.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": _compare_lengths})
         assert compare_metadata(context, ApiKey.metadata) == []
@@ -111,19 +121,32 @@ def test_an_upgrade_keeps_the_logging_as_it_was(app):
 
 
 def test_an_upgrade_that_fails_halfway_leaves_nothing_behind(app, tmp_path):
+    migrations.upgrade()
+    before, revision = tables(), migrations.state().head
     folder = tmp_path / "revisions"
-    (folder / "versions").mkdir(parents=True)
-    shared = paths.share("migrations")
-    (folder / "env.py").write_text((shared / "env.py").read_text())
-    (folder / "versions" / "0001.py").write_text(
-        "from alembic import op\nimport sqlalchemy as sa\nrevision, down_revision = '0001', None\n"
+    shutil.copytree(paths.share("migrations"), folder)
+    body = (
+        "from alembic import op\nimport sqlalchemy as sa\n"
         "def upgrade():\n"
-        "    op.create_table('users', sa.Column('id', sa.Integer()))\n"
+        "    op.create_table('halves', sa.Column('id', sa.Integer()))\n"
         "    op.execute('INSERT INTO nowhere VALUES (1)')\n"
     )
+    (folder / "versions" / "9999_never.py").write_text(f"revision, down_revision = '9999', '{revision}'\n" + body)
     migrations.configure(app, folder)
     with pytest.raises(SchemaError, match="cannot be used: no such table: nowhere"):
         migrations.upgrade()
+    assert tables() == before
+    assert migrations.state().current == revision
+
+
+def test_a_first_upgrade_that_fails_halfway_leaves_nothing_behind(app):
+    @event.listens_for(db.metadata, "after_create")
+    def fail(_metadata, connection, **_options):
+        connection.exec_driver_sql("INSERT INTO nowhere VALUES (1)")
+
+    with pytest.raises(SchemaError, match="cannot be used: no such table: nowhere"):
+        migrations.upgrade()
+    event.remove(db.metadata, "after_create", fail)
     assert tables() == set()
 
 

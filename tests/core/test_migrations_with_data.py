@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.script import ScriptDirectory
 from flask import Flask
-from sqlalchemy import inspect
+from sqlalchemy import create_engine, inspect
 
 from api.app import create_app
 from api.config import Settings
-from api.core import migrations
+from api.core import migrations, tables
 from api.core.db import close, db
 from api.core.migrations import SchemaError, Standing
 from tests.commandline import run
@@ -101,6 +102,56 @@ def test_a_revision_that_there_is_not_is_told_and_nothing_is_changed(app):
     with pytest.raises(SchemaError, match="taken back to 4711"):
         migrations.downgrade("4711")
     migrations.check()
+
+
+def described(url: str) -> dict[str, set[tuple[object, ...]]]:
+    """Return all that a database has been told of its tables, and the revision."""
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        found = {question: set(map(tuple, connection.exec_driver_sql(question))) for question in _ASKED[engine.name]}
+    engine.dispose()
+    return found
+
+
+_ASKED = {
+    "sqlite": ["SELECT type, name, tbl_name, sql FROM sqlite_master", "SELECT version_num FROM alembic_version"],
+    "postgresql": [
+        "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'",
+        "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid <> 0",
+        "SELECT table_name, ordinal_position, column_name, data_type, udt_name, character_maximum_length, is_nullable,"
+        " column_default FROM information_schema.columns WHERE table_schema = 'public'",
+        "SELECT version_num FROM alembic_version",
+    ],
+}
+
+
+def test_an_empty_database_gets_at_once_what_the_revisions_make_one_after_the_other(app, url):
+    with migrations.transaction() as connection:
+        config = app.extensions["migrate"].migrate.get_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    followed = described(url)
+    with migrations.transaction() as connection:
+        tables.metadata.drop_all(connection)
+        connection.exec_driver_sql("DROP TABLE alembic_version")
+    migrations.upgrade()
+    assert described(url) == followed
+
+
+def test_nothing_else_has_to_be_imported_for_all_tables_to_be_known():
+    program = "from api.core import migrations, tables; print(*tables.metadata.tables)"
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert set(printed.split()) == set(tables.metadata.tables)
+
+
+def test_a_database_is_made_without_alembic(url):
+    program = (
+        "import sys; from api.app import create_app; from api.config import Settings; from api.core import migrations\n"
+        "with create_app(Settings(database_url=sys.argv[1])).app_context(): migrations.upgrade()\n"
+        "print('alembic' in sys.modules)"
+    )
+    arguments = [sys.executable, "-c", program, url]
+    assert subprocess.run(arguments, capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 def test_processes_that_upgrade_at_once_all_find_it_done(url):
