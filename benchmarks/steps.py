@@ -29,7 +29,7 @@ _HUNDREDS, _TURNS = 4, 5
 _PARSE = "strict parse and rules"
 #: By label: the functions that have the whole of a step, as file and name.
 _STEPS = {
-    "key": [("auth.py", "authenticate"), ("keys.py", "remembered")],
+    "key": [("auth.py", "authenticate"), ("keys.py", "recall")],
     _PARSE: [("arguments.py", "body"), ("strict_json.py", "parse"), ("loading.py", "load_at_once")],
     "check, render, freeze": [("drafts.py", "make"), ("recipients.py", "find"), ("recipients.py", "resolve")],
     "rows and transaction": [("notifications.py", "rows_of"), ("notifications.py", "_add")],

@@ -11,6 +11,7 @@ import string
 import time
 import zlib
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -34,9 +35,19 @@ ORIGINS_SECONDS = 1.0
 _BROWSER = "pub"
 _ORIGINS = "postroom.browser_origins"
 
-#: Seconds for which a key that was found good is taken to be so still; and keys remembered at most.
-KEPT_SECONDS = 0.5
+#: Seconds for which a key that was found good is taken to be so still: by all, and while one asks for it again. And how
+#: many are remembered at most.
+KEPT_SECONDS, LONGEST_KEPT = 0.5, 0.9
 MOST_KEPT = 1000
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A key that was good when it was asked for, at a monotonic time; and whether somebody asks for it again."""
+
+    key: ApiKey
+    asked_at: float
+    is_asked_for: bool = False
 
 
 def create(*, name: str, scopes: Collection[Scope], mode: Mode = Mode.LIVE) -> tuple[ApiKey, str]:
@@ -68,34 +79,44 @@ def operator() -> ApiKey:
 
 
 def authenticate(secret: str) -> ApiKey | None:
-    """Return the key of this secret, or None; every bad secret costs the same work.
-
-    A good one is remembered for `KEPT_SECONDS`, so that a key revoked by another process is of no use within that.
-    """
+    """Return the key of this secret, or None; every bad secret costs the same work."""
     digest = _digest(secret)
-    key = _remembered(digest)
-    if key is not None:
-        return key
+    return _recalled(secret, digest) or _asked(secret, digest)
+
+
+def recall(secret: str) -> ApiKey | None:
+    """Return the key of this secret if it was good lately and still is, else None; no other is asked for.
+
+    A good one is remembered for `KEPT_SECONDS`, and then asked for again by one caller, while the others go by what is
+    remembered for `LONGEST_KEPT` at most: a key revoked by another process is of no use beyond that.
+    """
+    return _recalled(secret, _digest(secret))
+
+
+def _recalled(secret: str, digest: str) -> ApiKey | None:
+    kept = _kept().get(digest)
+    if kept is None:
+        return None
+    age = time.monotonic() - kept.asked_at
+    if age < (LONGEST_KEPT if kept.is_asked_for else KEPT_SECONDS):
+        return kept.key
+    kept.is_asked_for = True
+    return _asked(secret, digest)
+
+
+def _asked(secret: str, digest: str) -> ApiKey | None:
     asked_at = time.monotonic()
     key = _look_up(secret, digest)
-    if key is not None:
+    if key is None:
+        _kept().pop(digest, None)
+    else:
         _keep(digest, key, asked_at)
     return key
 
 
-def remembered(secret: str) -> ApiKey | None:
-    """Return the key of this secret if it was good a moment ago; the database is not asked."""
-    return _remembered(_digest(secret))
-
-
-def _remembered(digest: str) -> ApiKey | None:
-    kept = _kept().get(digest)
-    return kept[0] if kept is not None and time.monotonic() - kept[1] < KEPT_SECONDS else None
-
-
-def _kept() -> dict[str, tuple[ApiKey, float]]:
-    """Return the keys that were good a moment ago, by digest, each with the time when it was asked for."""
-    kept: dict[str, tuple[ApiKey, float]] = current_app.extensions.setdefault("postroom.keys", {})
+def _kept() -> dict[str, _Kept]:
+    """Return the keys that were good lately, by digest."""
+    kept: dict[str, _Kept] = current_app.extensions.setdefault("postroom.keys", {})
     return kept
 
 
@@ -103,7 +124,7 @@ def _keep(digest: str, key: ApiKey, asked_at: float) -> None:
     kept = _kept()
     if len(kept) >= MOST_KEPT:
         kept.clear()
-    kept[digest] = key, asked_at
+    kept[digest] = _Kept(key, asked_at)
 
 
 def _look_up(secret: str, digest: str) -> ApiKey | None:

@@ -111,7 +111,7 @@ def configure(app: Flask) -> None:
 
 
 def _carried(environ: "WSGIEnvironment", size: int) -> "Given | None":
-    key = keys.remembered(environ["HTTP_AUTHORIZATION"][len(_BEARER) :])
+    key = keys.recall(environ["HTTP_AUTHORIZATION"][len(_BEARER) :])
     if key is None or key.is_browser or not auth.may(key, Scope.NOTIFICATIONS_WRITE):
         return None
     if not hosts.is_ours(environ.get("HTTP_HOST", "")):

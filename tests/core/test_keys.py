@@ -3,9 +3,10 @@
 import re
 
 import pytest
+from sqlalchemy import update
 
-from api.core import keys
-from api.core.db import db
+from api.core import clock, keys
+from api.core.db import db, transact
 from api.core.errors import NotFound
 from api.core.models import ApiKey
 from schemas.vocabulary import Mode, Scope
@@ -73,3 +74,37 @@ def test_a_test_key_sees_and_revokes_only_its_like(app):
     with pytest.raises(NotFound):
         keys.revoke(live.id, key=test)
     assert keys.authenticate(secret) is not None
+
+
+def test_one_asks_for_a_remembered_key_again_while_the_others_go_by_what_is_remembered(app, monkeypatch):
+    key, secret = keys.create(name="shop", scopes=[Scope.ADMIN])
+    assert keys.recall(secret) is None
+    keys.authenticate(secret)
+    asked = []
+
+    def look_up(given, digest):
+        asked.append(keys.recall(secret))  # what others are told meanwhile
+        return look_up_really(given, digest)
+
+    look_up_really = keys._look_up
+    monkeypatch.setattr(keys, "_look_up", look_up)
+    monkeypatch.setattr(keys, "KEPT_SECONDS", 1000.0)
+    monkeypatch.setattr(keys, "LONGEST_KEPT", 1000.0)
+    assert keys.recall(secret) is not None
+    assert asked == []
+    monkeypatch.setattr(keys, "KEPT_SECONDS", 0.0)
+    found = keys.recall(secret)
+    assert found is not None
+    assert [one and one.id for one in asked] == [key.id] == [found.id]
+
+
+def test_nobody_goes_by_what_was_remembered_for_too_long(app, monkeypatch):
+    _, secret = keys.create(name="shop", scopes=[Scope.ADMIN])
+    keys.authenticate(secret)
+    assert keys.LONGEST_KEPT < 1
+    transact(lambda session: session.execute(update(ApiKey).values(revoked_at=clock.utcnow())))
+    monkeypatch.setattr(keys, "KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(keys, "LONGEST_KEPT", 0.0)
+    with app.app_context():  # as another request
+        assert keys.recall(secret) is None
+        assert keys.authenticate(secret) is None

@@ -4,10 +4,10 @@ import json
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from api.core import clock, keys, notifications, quotas, receipts
-from api.core.db import db
+from api.core.db import db, transact
 from api.core.errors import Unavailable
 from api.core.models import ApiKey, Content, Delivery, Notification, Tag
 from api.rest import express
@@ -55,14 +55,9 @@ def taken(app, monkeypatch):
 
 @pytest.fixture
 def warm(client):
-    """The client, whose key is remembered for long."""
+    """The client, whose key was good a moment ago."""
     client.get(PATH)
     return client
-
-
-@pytest.fixture(autouse=True)
-def remembered(monkeypatch):
-    monkeypatch.setattr(keys, "KEPT_SECONDS", 1000.0)
 
 
 @pytest.fixture
@@ -215,10 +210,22 @@ def test_what_cannot_be_read_is_refused_as_ever(warm, taken, usual, body):
     assert taken() == 0
 
 
-def test_a_key_that_is_not_remembered_is_looked_up(client, taken):
+def test_a_key_that_nobody_has_used_goes_the_usual_way_and_the_shorter_one_from_then_on(client, taken, monkeypatch):
     assert client.post(PATH, json=MESSAGE).status_code == 202
     assert taken() == 0
     assert client.post(PATH, json=MESSAGE).status_code == 202
+    assert taken() == 1
+    monkeypatch.setattr(keys, "KEPT_SECONDS", 0.0)  # it is asked for again
+    assert client.post(PATH, json=MESSAGE).status_code == 202
+    assert taken() == 2
+
+
+def test_a_key_that_another_process_revoked_is_found_out_when_it_is_asked_for_again(warm, taken, monkeypatch):
+    monkeypatch.setattr(keys, "KEPT_SECONDS", 1000.0)
+    transact(lambda session: session.execute(update(ApiKey).values(revoked_at=clock.utcnow())))
+    assert warm.post(PATH, json=MESSAGE).status_code == 202
+    monkeypatch.setattr(keys, "KEPT_SECONDS", 0.0)
+    assert warm.post(PATH, json=MESSAGE).status_code == 401
     assert taken() == 1
 
 
