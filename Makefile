@@ -145,7 +145,9 @@ clean: ## Remove what can be made again, but no data
 	$$pip install $(PIP) -qq --require-hashes -r requirements-dev.txt
 	@touch $@
 
+# pip compiles the packages; where PYTHONDONTWRITEBYTECODE is set, nobody else would ever compile what stands here.
 .venv/.installed: .venv/.locked pyproject.toml
 	@$(BIN)/python -m pip install $(PIP) -qq --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m pip check $(PIP)
+	@$(BIN)/python -m compileall -q api schemas
 	@touch $@

@@ -64,7 +64,7 @@ def job_times(database: Path) -> dict[str, float]:
         rules = policy.current()
         names = [transports.RELAY, transports.CAPTURE]
         jobs: dict[str, Callable[[], object]] = {
-            "is_due": lambda: outbox.is_due(db.session(), transports=names, holder=me),
+            "is_due": lambda: outbox.is_due(db.session(), transport=transports.RELAY, holder=me),
             "next_due": lambda: outbox.next_due(db.session(), transports=names, holder=me),
             "expire (every 5 s)": lambda: transact(outbox.expire, durable=False),
             "unstick (every 60 s)": lambda: transact(

@@ -1,7 +1,14 @@
 import importlib.util
+import pickle
+from dataclasses import replace
 
 import pytest
 
+from api.config import Settings
+from api.core import migrations
+from api.core.db import close
+from api.core.migrations import Standing
+from api.startup import Alone, prepared
 from tests.commandline import busy_port, refusal
 
 
@@ -23,6 +30,21 @@ def test_a_busy_port_is_told_in_one_sentence(command):
         port = taken.getsockname()[1]
         line = refusal(command, "--port", str(port), POSTROOM_SENDER="a@example.org")
     assert line == f"Error: Port {port} on 127.0.0.1 cannot be used for HTTP: Address already in use."
+
+
+def test_a_worker_goes_on_with_the_app_that_was_made_and_a_spawned_one_makes_its_own(folder):
+    settings = replace(Settings(), dispatch="none", affinity="all")
+    with prepared(settings) as app:
+        pass
+    load = Alone(settings, app)
+    assert load() is app
+    with app.app_context():
+        assert migrations.state().standing is Standing.CURRENT
+    close(app)
+    made = pickle.loads(pickle.dumps(load))()  # noqa: S301 -- our own
+    assert made is not app
+    assert made.config["SQLALCHEMY_DATABASE_URI"] == app.config["SQLALCHEMY_DATABASE_URI"]
+    close(made)
 
 
 def test_a_busy_port_of_the_inbox_is_told_in_one_sentence():

@@ -40,7 +40,7 @@ from sqlalchemy.orm import Session
 
 from api.core import clock, contents, retry, settling
 from api.core.claim import Blame, Claim, Hold, Reply, Result, Settlement
-from api.core.driver import Statement, codec, raw, uuid_of
+from api.core.driver import Statement, codec, instant_of, raw, uuid_of
 from api.core.models import Delivery, Notification
 from schemas.vocabulary import DeliveryStatus, Outcome, Phase
 
@@ -59,13 +59,13 @@ _ROW = _TABLE.c
 #: A clock that jumps ahead ends every lease: what this very process is sending stays its own.
 _FREE = and_(_ROW.finished_at.is_(None), or_(_ROW.holder.is_(None), _ROW.holder != bindparam("me")))
 _DUE = and_(_FREE, _ROW.due_at <= bindparam("now"))
-_ONE_OF = _ROW.transport.in_(bindparam("names", expanding=True))
-_IS_DUE = select(_ROW.id).where(_DUE, _ONE_OF).limit(1)
-_NEXT_DUE = select(func.min(_ROW.due_at)).where(_FREE, _ONE_OF)
+_HERE = _ROW.transport == bindparam("name")
+_IS_DUE = Statement(select(_ROW.id).where(_DUE, _HERE).limit(1))
+_NEXT_DUE = Statement(select(func.min(_ROW.due_at)).where(_FREE, _HERE))
 # The limit stands in a CTE because PostgreSQL may run a limited subquery twice and claim too many.
 _OLDEST = (
     select(_ROW.id)
-    .where(_DUE, _ROW.transport == bindparam("name"))
+    .where(_DUE, _HERE)
     .order_by(_ROW.due_at)
     .limit(bindparam("most", type_=Integer))
     .with_for_update(skip_locked=True)
@@ -98,16 +98,20 @@ _BEFORE = case((Delivery.attempts > 1, DeliveryStatus.DEFERRED.value), else_=Del
 UNCLAIMED: dict[str, Any] = {"token": None, "holder": None, "status": _BEFORE, "attempts": Delivery.attempts - 1}
 
 
-def is_due(session: Session, *, transports: Collection[str], holder: UUID) -> bool:
+def is_due(session: Session, *, transport: str, holder: UUID) -> bool:
     """Tell whether `claim` would find something, by a read alone."""
-    values = {"names": list(transports), "now": clock.utcnow(), "me": holder}
-    return session.connection().execute(_IS_DUE, values).first() is not None
+    connection = session.connection()
+    form = codec(connection.dialect.name)
+    values = {"name": transport, "now": form.instant(clock.utcnow()), "me": form.id(holder)}
+    return bool(_IS_DUE.rows(connection, values))
 
 
 def next_due(session: Session, *, transports: Collection[str], holder: UUID) -> datetime | None:
     """Return when the next delivery that `holder` may claim falls due."""
-    due: datetime | None = session.connection().scalar(_NEXT_DUE, {"names": list(transports), "me": holder})
-    return due
+    connection = session.connection()
+    me = codec(connection.dialect.name).id(holder)
+    found = [_NEXT_DUE.rows(connection, {"name": name, "me": me})[0][0] for name in transports]
+    return min((instant_of(due) for due in found if due is not None), default=None)
 
 
 def claim(

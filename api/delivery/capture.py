@@ -53,7 +53,7 @@ class Capture:
         """Claim, capture and settle what is due, in one transaction; tell whether anything was. Raises Unavailable."""
         now = clock.utcnow()
         over = [one for one in self._slow if one.is_over(now)][:LIMIT]
-        if not over and not outbox.is_due(db.session(), transports=[transports.CAPTURE], holder=holder):
+        if not over and not outbox.is_due(db.session(), transport=transports.CAPTURE, holder=holder):
             return False
         claimed, begun = transact(partial(_work, holder=holder, over=over), durable=False)
         done = {one.hold.delivery_id for one in over}

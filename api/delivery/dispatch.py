@@ -214,7 +214,7 @@ class Dispatcher:
         if wanted is None or self._more:  # after a full claim there is more, most likely
             return wanted is not None
         # A read tells for less than a writing transaction.
-        return outbox.is_due(db.session(), transports=[wanted.transport], holder=wanted.holder)
+        return outbox.is_due(db.session(), transport=wanted.transport, holder=wanted.holder)
 
     def _test(self, me: UUID) -> bool:
         """Deliver test mail, unless that was looked for a moment ago."""
