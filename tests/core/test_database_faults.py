@@ -14,7 +14,7 @@ from flask import current_app
 from sqlalchemy import event, text
 
 from api.core import db as database
-from api.core import dispatchers, notifications, outbox
+from api.core import dispatchers, notifications, outbox, sqlite
 from api.core.claim import Address
 from api.core.db import db, transact
 from api.core.errors import Unavailable
@@ -37,6 +37,7 @@ connection.execute("ROLLBACK")
 def _impatient(monkeypatch):
     # Read when the app is made: before `app`, as autouse fixtures are.
     monkeypatch.setattr(database, "BUSY_SECONDS", 0.3)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.3)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from api.core import db as database
-from api.core import dispatchers, ids
+from api.core import dispatchers, ids, sqlite
 from api.core.db import db, transact
 from api.core.errors import Unavailable
 from api.core.models import Dispatcher
@@ -30,6 +30,7 @@ sys.stdin.read()
 def _impatient(monkeypatch):
     # Read when the app is made: before `app`, as autouse fixtures are.
     monkeypatch.setattr(database, "BUSY_SECONDS", 0.3)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.3)
 
 
 @contextmanager
