@@ -46,7 +46,7 @@ Given = tuple[bytes, list[tuple[str, str]]]
 METHOD, PATH = "POST", "/v1/notifications"
 #: The view's name, which is that of its receipts.
 _ENDPOINT = "notifications.send"
-#: Octets of a body that is read before anything else is known of it.
+#: Octets of a body that is read before anything else is known of it, where the operator allows as many.
 LARGEST = 64 * 1024
 _BEARER = "Bearer "
 #: Each has a meaning that the usual way knows.
@@ -68,12 +68,13 @@ class Express:
         self._app = app
         self._usual = usual
         self._counted_as = traffic.name(METHOD, PATH, 202)
+        self._largest = min(LARGEST, app.config["MAX_CONTENT_LENGTH"])
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer a request."""
         if environ.get("PATH_INFO") == PATH and environ["REQUEST_METHOD"] == METHOD:
             size = _size(environ)
-            if 0 < size <= LARGEST and _is_plain(environ):
+            if 0 < size <= self._largest and _is_plain(environ):
                 with self._app.app_context():
                     answer = self._accepted(environ, size)
                 if answer is not None:

@@ -1,6 +1,7 @@
 """Plain messages go by a shorter way, which nobody may be able to tell from the usual one."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -199,6 +200,17 @@ def test_a_body_with_a_query_or_of_a_great_length_goes_the_usual_way(warm, taken
     assert warm.post(PATH + "?a=1", json=MESSAGE).status_code == 202
     assert warm.post(PATH, json={**MESSAGE, "text": "x" * express.LARGEST}).status_code == 202
     assert taken() == 0
+
+
+class TestASmallLimit:
+    @pytest.fixture
+    def settings(self, settings):
+        return replace(settings, max_body=1000)
+
+    def test_a_body_that_the_operator_has_not_allowed_is_refused(self, warm, taken):
+        assert warm.post(PATH, json={**MESSAGE, "text": "x" * 1000}).status_code == 413
+        assert warm.post(PATH, json=MESSAGE).status_code == 202
+        assert taken() == 1
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"to": "a@b.example", "to": "c@d.example"}', b"[" * 40])
