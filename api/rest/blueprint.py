@@ -27,7 +27,7 @@ class Decorator(Protocol):
         """Return the view, or one like it."""
 
 
-#: In the app's extensions: what is still to be said of each blueprint in the OpenAPI document.
+#: In the app's extensions: what is still to be said in the OpenAPI document.
 _UNTOLD = "postroom.untold"
 _turn = threading.Lock()
 
@@ -38,9 +38,8 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # it ships no t
     ARGUMENTS_PARSER = Parser()
 
     def register_views_in_doc(self, api: Any, app: Flask, spec: Any, **options: Any) -> None:
-        """Remember to describe the views: hardly a process is ever asked for the document, which is not cheap."""
-        describe = functools.partial(super().register_views_in_doc, api, app, spec, **options)
-        app.extensions.setdefault(_UNTOLD, []).append(describe)
+        """Remember to describe the views."""
+        later(app, functools.partial(super().register_views_in_doc, api, app, spec, **options))
 
     def operation(self, method: str, rule: str, *, id: str, scope: Scope | None) -> Decorator:
         """Route a method to a view that keys of this scope may call, None for everybody; `id` is its operationId."""
@@ -141,8 +140,13 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # it ships no t
         return decorator
 
 
+def later(app: Flask, describe: Callable[[], object]) -> None:
+    """Remember what adds to the document: hardly a process is ever asked for it, and it is not cheap."""
+    app.extensions.setdefault(_UNTOLD, []).append(describe)
+
+
 def describe(app: Flask) -> None:
-    """Describe the views of all blueprints of an app, once."""
+    """Complete the document of an app, once."""
     with _turn:  # who asks at the same time must not find half of it
         for one in app.extensions.pop(_UNTOLD, ()):
             one()

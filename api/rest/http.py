@@ -9,12 +9,13 @@ import flask_smorest
 from flask import Flask, Request, Response
 from flask.sessions import NullSession, SessionInterface
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import Map, MapAdapter
+from werkzeug.routing import Map, MapAdapter, Rule
 
 from api.core.rates import Rate
 from api.rest import (
     auth,
     batches,
+    blueprint,
     browsers,
     docs,
     events,  # noqa: F401 -- as those of lifecycle
@@ -57,6 +58,9 @@ class Api(flask_smorest.Api):  # type: ignore[misc]  # it ships no types
     def _register_pagination_header(self) -> None:
         pass  # lists go by cursor here
 
+    def _register_responses(self) -> None:
+        blueprint.later(self._app, super()._register_responses)
+
 
 class _NoSessions(SessionInterface):
     """Nobody is remembered between two requests, and no cookie is read or set."""
@@ -67,6 +71,17 @@ class _NoSessions(SessionInterface):
 
 
 _NULL = NullSession()
+
+
+class _Route(Rule):
+    """A route that learns to build links when it is to build one: that takes longer than all else of an app."""
+
+    def _compile_builder(self, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
+        def build(route: Rule, **values: Any) -> tuple[str, str]:
+            built: tuple[str, str] = Rule._compile_builder(self, append_unknown)(route, **values)
+            return built
+
+        return build
 
 
 def _as_it_is(view: View) -> View:
@@ -105,6 +120,7 @@ def configure(
     """Register the routes and everything that stands before and behind them."""
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's own provider has it
     app.session_interface = _NoSessions()
+    app.url_rule_class = _Route
     # Asked of every function at every request, and there is none that it would change.
     app.ensure_sync = _as_it_is  # type: ignore[assignment, method-assign]
     app.create_url_adapter = partial(_adapter, app.url_map)  # type: ignore[method-assign]
