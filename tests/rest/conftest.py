@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import func, select
+from sqlalchemy import text
 
 from api.core import keys
 from api.core.attachments import Attachment
@@ -82,9 +82,15 @@ def nothing_stored(app: Flask) -> Callable[[], contextlib.AbstractContextManager
     return nothing_stored
 
 
-def _rows() -> dict[str, int | None]:
-    tables = (ApiKey, Attachment, Capture, Content, Delivery, Notification, Tag, User)
-    return {table.__tablename__: db.session.scalar(select(func.count()).select_from(table)) for table in tables}
+#: One statement as it stands: of eight, each would be compiled anew for each app.
+_COUNTS = ", ".join(
+    f"(SELECT count(*) FROM {table.__tablename__})"  # noqa: S608 -- our own
+    for table in (ApiKey, Attachment, Capture, Content, Delivery, Notification, Tag, User)
+)
+
+
+def _rows() -> tuple[int, ...]:
+    return tuple(db.session.execute(text(f"SELECT {_COUNTS}")).one())
 
 
 MESSAGE: dict[str, Any] = {"to": ["ann@example.org"], "subject": "Hello", "text": "Good day.\n"}
