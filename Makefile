@@ -28,10 +28,13 @@ help: ## Show these lines
 run: .venv ## Serve on loopback with an inbox of its own and a development key
 	$(BIN)/postroom dev $(ARGS)
 
+# One more than there are processors: many tests wait for processes, servers and timeouts.
+WORKERS := $(shell expr $$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN) + 1)
+
 # worksteal, for loadgroup never ends once a worker has died, as a test that hangs makes its worker do.
 .PHONY: test
 test: .venv ## Run the whole suite
-	$(BIN)/python -m pytest -n auto --dist worksteal $(SELECTION) $(ARGS)
+	$(BIN)/python -m pytest -n $(or $(WORKERS),auto) --dist worksteal $(SELECTION) $(ARGS)
 
 .PHONY: check
 check: format-check lint floors types openapi-check test ## Run everything that CI runs
