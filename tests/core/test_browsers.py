@@ -143,6 +143,7 @@ class TestWriting:
         with pytest.raises(NotAllowed):
             browsers.check_message(self.message(Registered(user.id)), key=page)
 
+    @pytest.mark.once
     @pytest.mark.parametrize("text", LINKS)
     @pytest.mark.parametrize("field", ["data", "name"])
     def test_no_link_comes_through_in_data_or_a_display_name(self, page, ann, text, field):

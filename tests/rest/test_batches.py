@@ -162,6 +162,7 @@ class TestAcceptValid:
         assert count(Batch) == count(Notification) == 0
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("body", "named"),
     [

@@ -154,6 +154,7 @@ def test_the_quoted_and_the_bare_form_are_one_key(client):
     assert again.data == first.data
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "bad", ["", " ", "\t", '""', '"open', '"a"b', '"a";p=1', '"a\\b"', "ä", "a\tb", "x" * 256, '"' + "x" * 256 + '"']
 )

@@ -45,6 +45,7 @@ class TestScheduling:
         assert (status["status"], status["send_at"]) == ("queued", "2020-01-01T00:00:00.000Z")
         assert status["deliveries"][0]["next_attempt_at"] == status["created_at"]
 
+    @pytest.mark.once
     @pytest.mark.parametrize("field", ["send_at", "expires_at"])
     @pytest.mark.parametrize(
         "value",

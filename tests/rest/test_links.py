@@ -36,6 +36,7 @@ def test_our_own_names_are_answered(client, host):
     assert client.get("/v1/users", headers={"Host": host}).status_code == 200
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "host",
     [
