@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -65,8 +66,17 @@ def test_it_says_why_it_was_refused(start, program):
     assert "Unauthorized" in done.stdout + done.stderr or "401" in done.stdout + done.stderr
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """One Chromium for the tests of this file, as in the other's; each gets a profile of its own."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
 @pytest.fixture
-def visit(tmp_path):
+def visit(browser):
     """Serve a folder from an origin of its own, and open one of its pages there: `visit(folder)` gives origin, page."""
     with ExitStack() as stack:
 
@@ -75,9 +85,7 @@ def visit(tmp_path):
             pages = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), handler))
             threading.Thread(target=pages.serve_forever, daemon=True).start()
             stack.callback(pages.shutdown)
-            browser = stack.enter_context(sync_playwright()).chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-            stack.callback(browser.close)
-            page = browser.new_page()
+            page = stack.enter_context(browser.new_context()).new_page()
             page.set_default_timeout(120_000)
             return f"http://127.0.0.1:{pages.server_port}", page
 
@@ -118,6 +126,7 @@ class TestLiveStatus:
             (folder / "index.html").write_text(f"<!doctype html><script>{''.join(code)}</script>")
             origin, page = visit(folder)
             server = start(POSTROOM_CORS_ORIGINS=origin, **settings)
+            page.clock.install()
             page.goto(f"{origin}/index.html")
             later = (datetime.now(UTC) + timedelta(days=1)).isoformat()
             sent = server.post("/v1/notifications", {**self.MESSAGE, "send_at": later}).body
@@ -132,7 +141,11 @@ class TestLiveStatus:
             )
             page.wait_for_function("seen.length || failed.length")
             assert server.request("PATCH", path, b'{"send_at": null}').status == 200
-            page.wait_for_function("seen.at(-1) === 'sent' || failed.length")
+            deadline = time.monotonic() + PATIENCE
+            while not page.evaluate("seen.at(-1) === 'sent' || failed.length"):
+                assert time.monotonic() < deadline, page.evaluate("seen")
+                page.clock.fast_forward(60_000)  # a page that may not wait was told to ask again in a minute
+                page.wait_for_timeout(50)
             seen: list[str] = page.evaluate("seen.concat(failed)")
             return seen
 

@@ -55,18 +55,25 @@ class Visit:
             self.complaints.append(message.text)
 
 
-@pytest.fixture
-def visit(base):
-    """A visit to the page."""
+@pytest.fixture(scope="module")
+def browser():
+    """One Chromium for the tests of a file, which takes seconds to start; each gets a profile of its own."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        visit = Visit(browser.new_context().new_page())
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, base):
+    """A visit to the page."""
+    with browser.new_context() as profile:
+        visit = Visit(profile.new_page())
         visit.listen()
         visit.page.set_default_timeout(120_000)
         visit.page.goto(f"{base}/docs")
         visit.page.wait_for_selector(".opblock")
         yield visit
-        browser.close()
 
 
 def authorize(page, secret):
@@ -129,7 +136,8 @@ def test_whoever_sends_a_mail_from_the_page_can_open_its_status_link(visit, base
     assert "location:" in shown
     assert "ratelimit:" in shown
 
-    status, shown = try_out(visit.page, "get_notification", notification_id=sent["id"])
+    # As the page has it, Prefer waits half a minute for a change.
+    status, shown = try_out(visit.page, "get_notification", notification_id=sent["id"], Prefer="wait=1")
     assert status == "200"
     assert '"status": "queued"' in shown
     assert '"recipient": "ann@example.org"' in shown
