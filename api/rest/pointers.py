@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from api.core.errors import FieldError, Invalid, NotAllowed, TooMany
+from api.core.errors import FieldError, PostroomError
 
 #: Characters of a pointer in an answer; the names in it may be the caller's own.
 _LONGEST = 300
@@ -29,10 +29,9 @@ def _token(name: object) -> str:
     return text.replace("~", "~0").replace("/", "~1")
 
 
-def aimed(error: Exception, body: Any) -> Exception:
-    """Return the error, with the pointers of a use-case's at places that the body has."""
-    if isinstance(error, Invalid | NotAllowed | TooMany):
-        error.errors = tuple([within(body, one) for one in error.errors])
+def aimed(error: PostroomError, body: Any) -> PostroomError:
+    """Return the error, its pointers at places that the body has."""
+    error.errors = tuple([within(body, one) for one in error.errors])
     return error
 
 

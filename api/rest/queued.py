@@ -21,8 +21,7 @@ def answer(draft: Draft, *, hides: bool = False) -> tuple[dict[str, Any], Mappin
     """
     url = links.to("v1", "notifications", draft.id)
     ahead = draft.plan.due_at - draft.created_at
-    wait = waiting(ahead.total_seconds()) if ahead else str(SHORTEST_WAIT)
-    return _body(draft, url, hides), {"Location": url, "Retry-After": wait}
+    return _body(draft, url, hides), {"Location": url, "Retry-After": waiting(ahead.total_seconds())}
 
 
 def waiting(seconds: float) -> str:
