@@ -1,16 +1,15 @@
 import json
 import re
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from playwright.sync_api import sync_playwright
 
 from api.core.errors import MissingVariables
 from api.core.rendering import Library
+from tests.chromium import chromium
 
 FOLDER = Path(__file__).parents[2] / "templates" / "mail"
 NAMES = sorted(path.name.removesuffix(".html") for path in FOLDER.glob("[!_]*.html"))
@@ -192,9 +191,7 @@ def test_an_operator_s_pair_takes_the_place_of_a_shipped_one(tmp_path):
 @pytest.mark.browser
 def test_a_real_browser_shows_it_on_a_phone_in_the_dark(library):
     long = {"username": "u" * 64, "name": "N" * 100, "email": "e" * 60 + "@" + "d" * 60 + ".example"}
-    with sync_playwright() as playwright:
-        path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 320, "height": 600}, color_scheme="dark")
         requests: list[str] = []
         page.on("request", lambda request: requests.append(request.url))
@@ -204,5 +201,4 @@ def test_a_real_browser_shows_it_on_a_phone_in_the_dark(library):
             colour = "getComputedStyle(document.querySelector('.card')).backgroundColor"
             assert page.evaluate(colour) == "rgb(28, 34, 43)"
             assert not page.locator(".preheader").is_visible()
-        browser.close()
     assert requests == []

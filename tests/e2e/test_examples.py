@@ -15,10 +15,10 @@ from typing import ClassVar
 
 import playwright
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
+from tests.chromium import chromium
 from tests.e2e.server import PATIENCE, Server
-from tests.rest.test_docs_browser import ARGUMENTS, CHROMIUM
 
 DOCS = Path(__file__).parents[2] / "docs"
 EXAMPLES = DOCS / "examples"
@@ -68,11 +68,9 @@ def test_it_says_why_it_was_refused(start, program):
 
 @pytest.fixture(scope="module")
 def browser():
-    """One Chromium for the tests of this file, as in the other's; each gets a profile of its own."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    """One Chromium for the tests of this file."""
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

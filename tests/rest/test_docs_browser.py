@@ -2,21 +2,17 @@
 
 import json
 import re
-import shutil
 import threading
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import ConsoleMessage, Page
 from werkzeug.serving import make_server
 
 from api.core import keys
 from schemas.vocabulary import Scope
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-#: Root needs no sandbox here; the rest keeps the browser itself from looking for its maker.
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+from tests.chromium import CHROMIUM, chromium
 
 pytestmark = [
     pytest.mark.once,
@@ -57,11 +53,9 @@ class Visit:
 
 @pytest.fixture(scope="module")
 def browser():
-    """One Chromium for the tests of a file, which takes seconds to start; each gets a profile of its own."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    """One Chromium for the tests of this file."""
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
