@@ -87,7 +87,12 @@ class Sender(Nested):
     _email = Email()
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(Mailbox(), **kwargs)
+        self._mailbox = Mailbox()
+        super().__init__(self._mailbox, **kwargs)
+
+    def _at_once(self, value: Any) -> dict[str, Any]:
+        """Return what is plainly a mailbox as an object. Raises ValidationError for all else, without saying why."""
+        return self._mailbox.load_at_once(value)
 
     def _deserialize(self, value: Any, attr: Any, data: Any, partial: Any = None, **kwargs: Any) -> Any:
         if isinstance(value, str):
@@ -122,6 +127,12 @@ class Mailboxes(Sender):
             return [super()._deserialize(value, attr, data, **kwargs)]
         if len(value) > self.longest:
             raise wrong(f"At most {self.longest} entries; these are {len(value)}.", "too_long")
+        try:
+            return [self._at_once(one) for one in value]
+        except ValidationError:
+            return self._one_by_one(value, attr, data, **kwargs)
+
+    def _one_by_one(self, value: list[Any], attr: Any, data: Any, **kwargs: Any) -> list[Any]:
         loaded: list[Any] = []
         errors: dict[Any, Any] = {}
         for index, one in enumerate(value):

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields
 
 from schemas.complaints import Coded, Complaint, Length, Range, Sayings, wrong
-from schemas.loading import Brisk
-from schemas.text import ONE_LINE, is_storable, json_complaints, json_size, one_line
+from schemas.loading import Brisk, each_at_once
+from schemas.text import ONE_LINE, is_plainly_fine, is_storable, json_complaints, json_size, one_line
 
 _RFC3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
@@ -62,7 +62,7 @@ class String(Coded, fields.String):
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> str:
         if not isinstance(value, str):
             raise self.make_error("invalid")
-        if not is_storable(value):
+        if (not value.isascii() or "\0" in value) and not is_storable(value):
             raise self.make_error("bad_text")
         return value
 
@@ -83,7 +83,10 @@ class List(Coded, fields.List[Any]):
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> list[Any]:
         if not isinstance(value, list):
             raise self.make_error("invalid")
-        return super()._deserialize(value, attr, data, **kwargs)
+        try:
+            return each_at_once(self.inner, value)
+        except ValidationError:
+            return super()._deserialize(value, attr, data, **kwargs)
 
 
 class Nested(Coded, fields.Nested):
@@ -163,6 +166,8 @@ class JsonObject(Coded, fields.Dict):
             raise self.make_error("invalid")
         if self.entries is not None and len(value) > self.entries:
             raise wrong(f"At most {self.entries} entries; these are {len(value)}.", "too_long")
+        if is_plainly_fine(value, self.largest):
+            return dict(value)
         complaints = json_complaints(value)
         if complaints:
             raise ValidationError(complaints)

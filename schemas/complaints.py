@@ -70,12 +70,15 @@ class Length(validate.Length):
     def __call__(self, value: Any) -> Any:
         """Return the value. Raises ValidationError."""
         size = len(value)
-        unit = "characters" if isinstance(value, str) else "entries"
         if self.min is not None and size < self.min:
-            raise wrong(f"At least {self.min} {unit}." if size else "May not be empty.", "too_short")
+            raise wrong(f"At least {self.min} {_unit(value)}." if size else "May not be empty.", "too_short")
         if self.max is not None and size > self.max:
-            raise wrong(f"At most {self.max} {unit}; these are {size}.", "too_long")
+            raise wrong(f"At most {self.max} {_unit(value)}; these are {size}.", "too_long")
         return value
+
+
+def _unit(value: Any) -> str:
+    return "characters" if isinstance(value, str) else "entries"
 
 
 class Range(validate.Range):

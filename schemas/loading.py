@@ -71,6 +71,19 @@ class Brisk(Schema):
         return known
 
 
+def each_at_once(field: fields.Field[Any], values: Sequence[Any]) -> list[Any]:
+    """Return what a field makes of each value. Raises a ValidationError at the first doubt, without a word of it."""
+    if None in values or not _is_plain(field):
+        raise ValidationError("left to marshmallow")
+    read, rules = field._deserialize, field.validators
+    found = [read(value, None, None) for value in values]
+    for check in rules:
+        for one in found:
+            if check(one) is False:
+                raise ValidationError("refused")
+    return found
+
+
 def _read(data: dict[str, Any], known: _Fields) -> dict[str, Any]:
     """Return what is there, by the names that it is loaded under. Raises ValidationError."""
     loaded = {}

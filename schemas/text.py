@@ -60,6 +60,20 @@ def _entry_complaints(key: str, value: Any) -> Any:
     return [Complaint("The name holds NUL or half a character.", "bad_text")]
 
 
+def is_plainly_fine(entries: Mapping[str, Any], largest: int) -> bool:
+    """Tell whether an object holds nothing but short ASCII texts: then there is nothing to complain of, nor to measure.
+
+    `largest` is the size in bytes as compact JSON that it may have.
+    """
+    characters = 0
+    for key, value in entries.items():
+        if type(value) is not str or not (value.isascii() and key.isascii()) or "\0" in value or "\0" in key:
+            return False
+        characters += len(key) + len(value)
+    # A character takes six bytes at most (\u001f); each entry four quotes, a colon and a comma.
+    return 6 * (characters + len(entries)) + 2 <= largest
+
+
 def json_size(value: Any) -> int:
     """Return how many bytes a value takes as compact JSON in UTF-8."""
     return len(_COMPACT.encode(value).encode())

@@ -1,12 +1,14 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from marshmallow import Schema, ValidationError
+from marshmallow import Schema, ValidationError, fields
 
+from schemas.addresses import Mailboxes
 from schemas.batches import BatchIn
 from schemas.keys import KeyIn
 from schemas.loading import Brisk
 from schemas.notifications import NotificationIn, NotificationQuery
+from schemas.text import is_plainly_fine, json_complaints, json_size
 from schemas.users import UserChange, UserIn
 
 SCHEMAS = (NotificationIn(), UserIn(), UserChange(), NotificationQuery(), BatchIn(), KeyIn())
@@ -41,7 +43,7 @@ def test_what_is_loaded_and_what_is_refused_is_what_marshmallow_says(schema, dat
 
 
 def test_a_schema_with_rules_of_another_kind_is_left_to_marshmallow():
-    from marshmallow import fields, post_load  # noqa: PLC0415 -- of this test alone
+    from marshmallow import post_load  # noqa: PLC0415 -- of this test alone
 
     class Hooked(Brisk):
         name = fields.String()
@@ -51,3 +53,33 @@ def test_a_schema_with_rules_of_another_kind_is_left_to_marshmallow():
             return {**data, "changed": True}
 
     assert Hooked().load({"name": "x"}) == {"name": "x", "changed": True}
+
+
+_lists = st.lists(
+    _values | st.just("ann@example.org") | st.just({"email": "ann@example.org", "name": "Ann"}), max_size=4
+)
+
+
+@pytest.mark.parametrize("name", ["to", "reply_to", "tags"])
+@settings(max_examples=150, deadline=None)
+@given(values=_lists)
+def test_a_list_read_at_once_is_what_it_is_one_by_one(name, values):
+    field = NotificationIn().fields[name]
+    slowly = fields.List._deserialize if name == "tags" else Mailboxes._one_by_one
+    assert outcome(lambda given: field._deserialize(given, name, {}), values) == outcome(
+        lambda given: slowly(field, given, name, {}), values
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.text(max_size=6), _values | st.text(max_size=6), max_size=4), st.integers(0, 200))
+def test_what_is_plainly_fine_has_nothing_to_complain_of(value, largest):
+    if is_plainly_fine(value, largest):
+        assert json_complaints(value) is None
+        assert json_size(value) <= largest
+
+
+def test_most_metadata_is_plainly_fine():
+    assert is_plainly_fine({"order": "7", "shop": "north"}, 8 * 1024)
+    assert not is_plainly_fine({"order": "\0"}, 8 * 1024)
+    assert not is_plainly_fine({"order": "x" * 2000}, 8 * 1024)

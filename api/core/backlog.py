@@ -6,9 +6,10 @@ Counted seldom, because counting a million rows takes a while; between two count
 import threading
 import time
 
-from flask import Flask, current_app
+from flask import Flask
 from sqlalchemy import func, literal, select
 
+from api.core import extension
 from api.core.db import db
 from api.core.errors import QueueFull
 from api.core.models import Delivery
@@ -64,5 +65,5 @@ def configure(app: Flask, most: int | None) -> None:
 
 def current() -> Backlog:
     """Return the running app's backlog."""
-    backlog: Backlog = current_app.extensions["postroom.backlog"]
+    backlog: Backlog = extension.of("postroom.backlog")
     return backlog

@@ -119,7 +119,7 @@ def accept(
         notifications.store(session, queued, mode=key.mode, batch_id=batch.id)
         receipts.fill(session, ticket, lambda: standing, subject=batch.id)
 
-    with frequency.counted(key, queued, pointed) as count:
+    with frequency.Counting(key, queued, pointed) as count:
         transact(partial(work, count=count))
     notifications.nudge()
     return standing

@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from flask import Flask, current_app
+from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import JSON, DateTime, Engine, Enum, MetaData
 from sqlalchemy.dialects.postgresql import JSONB
@@ -14,7 +14,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from api.core import postgresql, rows, sqlite
+from api.core import extension, postgresql, rows, sqlite
 from api.core.road import BUSY_SECONDS, Job, Road, Turn
 from api.core.rows import Prepared, Rows
 
@@ -107,6 +107,7 @@ def reopen(app: Flask) -> None:
 
 
 def _open(app: Flask, engine: Engine) -> None:
+    app.extensions["postroom.engine"] = engine
     path = engine.url.database
     on_disk = engine.dialect.name == "sqlite" and path and path != ":memory:"
     turn = Turn(Path(f"{path}.writer") if on_disk else None, patience=BUSY_SECONDS)
@@ -132,7 +133,7 @@ def transact(work: Callable[[Session], T], *, durable: bool = True) -> T:
     whoever watches the tables in this process is nudged. Raises Unavailable when the database cannot be written, and
     whatever `work` raises, with nothing of it stored.
     """
-    engine = db.engine
+    engine: Engine = extension.of("postroom.engine")
     _give_back()
     if engine.dialect.name == "sqlite":
         result = cast(T, _travel(work, durable=durable))
@@ -144,7 +145,7 @@ def transact(work: Callable[[Session], T], *, durable: bool = True) -> T:
 
 def add(new: Rows) -> None:
     """Insert rows as a durable transaction, like `transact`; on SQLite those that wait together are one statement."""
-    engine = db.engine
+    engine: Engine = extension.of("postroom.engine")
     _give_back()
     if engine.dialect.name == "sqlite":
         _travel(rows.prepare(engine.dialect, new), durable=True)
@@ -160,13 +161,13 @@ def _give_back() -> None:
 
 
 def _tell_watchers() -> None:
-    written: Callable[[], None] | None = current_app.extensions.get("postroom.written")
+    written: Callable[[], None] | None = extension.find("postroom.written")
     if written is not None:
         written()
 
 
 def _travel(work: Callable[[Session], Any] | Prepared, *, durable: bool) -> Any:
-    road: Road = current_app.extensions["postroom.road"]
+    road: Road = extension.of("postroom.road")
     return road.travel(Job(work, shares=durable, patience=BUSY_SECONDS))
 
 

@@ -1,9 +1,8 @@
 """A message checked, rendered and frozen, but not stored yet."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from api.core import addresses, clock, ids, policy, simulator, timing, uploads
@@ -21,16 +20,14 @@ MAX_SUBJECT = 998
 _RECEIVING = frozenset(KINDS)
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(NamedTuple):
     """One envelope recipient and the header it stands in."""
 
     email: str
     kind: RecipientKind
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """Everything that `notifications.store` makes rows of."""
 
     id: UUID
@@ -40,9 +37,9 @@ class Draft:
     recipients: tuple[Recipient, ...]
     template_name: str | None
     template_version: str | None
-    tags: tuple[str, ...] = ()
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    user_id: UUID | None = None
+    tags: tuple[str, ...]
+    metadata: Mapping[str, Any]
+    user_id: UUID | None
 
 
 def make(
@@ -118,6 +115,9 @@ def _heads(mode: Mode, **lists: Sequence[Address]) -> dict[str, list[Address]]:
     wrong: list[FieldError] = []
     heads: dict[str, list[Address]] = {}
     for name, given in lists.items():
+        if not given:
+            heads[name] = []
+            continue
         normal: dict[str, Address] = {}
         for index, address in enumerate(given):
             try:

@@ -35,6 +35,8 @@ from sqlalchemy.types import NullType
 _new, _set = object.__new__, object.__setattr__
 #: An attribute of an enumeration takes long to find.
 _UNKNOWN = SafeUUID.unknown
+#: A time and its text: several columns in a row, and rows one after the other, often have the same.
+_latest: tuple[datetime | None, str] = (None, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +143,13 @@ def instant_of(value: Any) -> datetime:
 
 
 def _text_of(at: datetime) -> str:
-    if at.tzinfo is not UTC:
-        at = at.astimezone(UTC)
-    return at.isoformat(" ", "microseconds")[:-6]
+    global _latest
+    if at is _latest[0]:
+        return _latest[1]
+    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    text = utc.isoformat(" ", "microseconds")[:-6]
+    _latest = (at, text)
+    return text
 
 
 def _itself(value: Any) -> Any:

@@ -4,10 +4,9 @@ Counted by address under the mode, for whole requests: if one recipient has had 
 operator's own command line and shell send, and the notices to the operator's administrator, count for nobody.
 """
 
-import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy.orm import Session
 
@@ -25,35 +24,44 @@ POLICY = "recipient"
 Pointed = Callable[[Mapping[str, FieldError]], Sequence[FieldError]]
 
 
-@contextlib.contextmanager
-def counted(key: ApiKey, drafts: Sequence[Draft], pointed: Pointed) -> Iterator[Callable[[Session | None], None]]:
-    """Give what counts the drafts' recipients in a session, to be called before they are stored in it.
+class Counting:
+    """Counts drafts' recipients, to be called in a session before they are stored in it: `with Counting(…) as count`.
 
-    Where quotas are counted in memory, None is as good as a session.
-
-    That raises TooMany with the errors that `pointed` makes. What fails inside leaves nothing counted.
+    Where quotas are counted in memory, None is as good as a session. A call raises TooMany with the errors that
+    `pointed` makes. What fails inside leaves nothing counted.
     """
-    rate = policy.current().recipient_rate
-    charges: list[Charge] = []
 
-    def count(session: Session | None) -> None:
-        if rate is None or key.is_operator:
+    __slots__ = ("_charges", "_drafts", "_key", "_pointed")
+
+    def __init__(self, key: ApiKey, drafts: Sequence[Draft], pointed: Pointed) -> None:
+        self._key = key
+        self._drafts = drafts
+        self._pointed = pointed
+        self._charges: list[Charge] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._undo()
+
+    def __call__(self, session: Session | None) -> None:
+        """Count. Raises TooMany."""
+        rate = policy.current().recipient_rate
+        if rate is None or self._key.is_operator:
             return
-        while charges:  # of a transaction that came to nothing and is tried again
-            charges.pop().undo()
-        wanted = Counter(f"{key.mode} {mailbox}" for mailbox in _mailboxes(drafts))
+        self._undo()  # a transaction that came to nothing and is tried again
+        wanted = Counter(f"{self._key.mode} {mailbox}" for mailbox in _mailboxes(self._drafts))
         charge = quotas.current().charge(session, POLICY, wanted, rate)
         if charge.refused:
             refused = {subject.partition(" ")[2]: one for subject, one in charge.refused.items()}
-            raise _too_many(rate, refused, pointed)
-        charges.append(charge)
+            raise _too_many(rate, refused, self._pointed)
+        self._charges.append(charge)
 
-    try:
-        yield count
-    except BaseException:
-        for charge in charges:
-            charge.undo()
-        raise
+    def _undo(self) -> None:
+        while self._charges:
+            self._charges.pop().undo()
 
 
 def within(messages: Mapping[str, Mapping[str, Any]]) -> Pointed:

@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from api.core import clock, ids, paging
+from api.core import clock, extension, ids, paging
 from api.core.db import db, transact
 from api.core.errors import NotFound
 from api.core.models import OPERATOR, ApiKey
@@ -116,8 +116,8 @@ def _asked(secret: str, digest: str) -> ApiKey | None:
 
 def _kept() -> dict[str, _Kept]:
     """Return the keys that were good lately, by digest."""
-    kept: dict[str, _Kept] = current_app.extensions.setdefault("postroom.keys", {})
-    return kept
+    kept: dict[str, _Kept] | None = extension.find("postroom.keys")
+    return current_app.extensions.setdefault("postroom.keys", {}) if kept is None else kept
 
 
 def _keep(digest: str, key: ApiKey, asked_at: float) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 from uuid import UUID
 
-from flask import current_app
 from sqlalchemy import Select, Table, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, selectinload
@@ -15,6 +14,7 @@ from api.core import (
     backlog,
     contents,
     drafts,
+    extension,
     frequency,
     ids,
     quotas,
@@ -26,7 +26,7 @@ from api.core import (
 from api.core.attachments import Attachment
 from api.core.db import add, db, transact
 from api.core.drafts import Draft
-from api.core.errors import Conflict, NotFound
+from api.core.errors import Conflict, NotFound, TwinRunning
 from api.core.models import ApiKey, Content, Delivery, Notification, Tag
 from api.core.receipts import Ticket
 from api.core.rows import Rows
@@ -50,15 +50,17 @@ def post(*, key: ApiKey, ticket: Ticket | None = None, **message: Any) -> Draft:
     is answered with the draft that is returned.
     """
     backlog.current().check()
-    resolved = recipients.resolve(message, recipients.find([message], mode=key.mode))
+    resolved = recipients.resolve_one(message, mode=key.mode)
     draft = drafts.make(mode=key.mode, **resolved)
     new = [*receipts.rows(ticket, draft, subject=draft.id), *rows_of([draft], mode=key.mode)]
     try:
-        with frequency.counted(key, [draft], frequency.within({"": resolved})) as count, receipts.claimed(ticket):
+        with frequency.Counting(key, [draft], frequency.within({"": resolved})) as count:
             _add(new, count)
     except IntegrityError:
+        if ticket is not None:
+            raise TwinRunning from None
         # A user whom it names was erased a moment ago: now that is told as if they had never been there.
-        recipients.resolve(message, recipients.find([message], mode=key.mode))
+        recipients.resolve_one(message, mode=key.mode)
         raise Conflict from None
     backlog.current().add(len(draft.recipients))
     nudge()
@@ -93,7 +95,7 @@ def read(session: Session, ids: Sequence[UUID]) -> list[Notification]:
 
 def nudge() -> None:
     """Wake the dispatcher of this process, if there is one. A hint: losing it costs one poll, never a mail."""
-    wake: Callable[[], None] | None = current_app.extensions.get("postroom.nudge")
+    wake: Callable[[], None] | None = extension.find("postroom.nudge")
     if wake is not None:
         wake()
 

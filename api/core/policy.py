@@ -3,9 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from flask import current_app
-
-from api.core import addresses, retry, uploads
+from api.core import addresses, extension, retry, uploads
 from api.core.claim import Address
 from api.core.rates import Rate
 from api.core.rendering import Library
@@ -43,5 +41,5 @@ class Policy:
 
 def current() -> Policy:
     """Return the running app's policy."""
-    policy: Policy = current_app.extensions["postroom.policy"]
+    policy: Policy = extension.of("postroom.policy")
     return policy

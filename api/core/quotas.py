@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
-from flask import Flask, current_app
+from flask import Flask
 from sqlalchemy.orm import Session
 
-from api.core import clock, rates
+from api.core import clock, extension, rates
 from api.core.rates import Log, Rate, Verdict
 
 #: Subjects of one policy that memory has room for; beyond, those counted longest ago are forgotten.
@@ -61,7 +61,7 @@ def take(policy: str, subject: str, rate: Rate) -> Verdict:
 
 def current() -> Store:
     """Return the running app's store."""
-    store: Store = current_app.extensions["postroom.quotas"]
+    store: Store = extension.of("postroom.quotas")
     return store
 
 

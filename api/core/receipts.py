@@ -133,17 +133,6 @@ def rows(ticket: Ticket | None, result: Any, *, subject: UUID) -> Rows:
     return [(cast(Table, Receipt.__table__), [{**_named(ticket), **stored}])]
 
 
-@contextlib.contextmanager
-def claimed(ticket: Ticket | None) -> Iterator[None]:
-    """Raise TwinRunning where the name that `rows` takes turns out to be somebody else's."""
-    try:
-        yield
-    except IntegrityError:
-        if ticket is None:
-            raise
-        raise TwinRunning from None
-
-
 def fill(session: Session, ticket: Ticket | None, result: Callable[[], Any], *, subject: UUID) -> None:
     """Store the answer, made from what the use-case is about to return; `subject` is whom or what it tells of."""
     if ticket is None:

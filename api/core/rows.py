@@ -1,17 +1,17 @@
 """New rows on their way into tables: what an INSERT needs is worked out once for each table, not for each row."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, groupby
 from typing import Any
 
-from sqlalchemy import JSON, Column, Connection, Enum, Table, Uuid
+from sqlalchemy import JSON, Boolean, Column, Connection, Enum, Table, Uuid
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.schema import ScalarElementColumnDefault
 from sqlalchemy.types import DateTime, TypeDecorator
 
+from api.core import jsontext
 from api.core.driver import codec
 
 #: Rows by table, in the order in which they can be inserted: what is referred to comes first.
@@ -21,16 +21,19 @@ Prepared = Sequence[tuple["Insertion", list[tuple[Any, ...]]]]
 
 #: Rows in one statement. Few sizes, so that the driver keeps all of the statements compiled.
 _SIZES = (32, 8, 2, 1)
-_compact = json.JSONEncoder(separators=(",", ":")).encode
 _EMPTY: Mapping[type, str] = {list: "[]", dict: "{}"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Insertion:
-    """The INSERT of a table: its text for so many rows, the way to the driver of each value, and what each row gets."""
+    """The INSERT of a table: its text for so many rows, and what each row gets besides.
+
+    `processes` are the ways to the driver of those values, by their places, that do not go as they are; null always
+    does.
+    """
 
     texts: Mapping[int, str]
-    processes: Sequence[Callable[[Any], Any] | None]
+    processes: Sequence[tuple[int, Callable[[Any], Any]]]
     #: The defaults of the last columns, as the driver has them.
     constants: tuple[Any, ...] = ()
 
@@ -50,7 +53,7 @@ def prepare(dialect: Dialect, rows: Rows) -> Prepared:
     return [
         _prepared(_shaped(dialect, table, names), alike)
         for table, values in rows
-        for names, alike in groupby(values, tuple)
+        for names, alike in (groupby(values, tuple) if len(values) > 1 else [(tuple(one), values) for one in values])
     ]
 
 
@@ -77,17 +80,14 @@ def merged(several: Iterable[Prepared]) -> Prepared:
 
 
 def _prepared(made: Insertion, values: Iterable[Mapping[str, Any]]) -> tuple[Insertion, list[tuple[Any, ...]]]:
-    processes, constants = made.processes, made.constants
-    return made, [
-        (
-            *[
-                value if process is None else process(value)
-                for process, value in zip(processes, row.values(), strict=True)
-            ],
-            *constants,
-        )
-        for row in values
-    ]
+    parameters = []
+    for row in values:
+        given = list(row.values())
+        for at, process in made.processes:
+            if (value := given[at]) is not None:
+                given[at] = process(value)
+        parameters.append((*given, *made.constants))
+    return made, parameters
 
 
 @lru_cache(maxsize=128)
@@ -99,9 +99,12 @@ def _shaped(dialect: Dialect, table: Table, names: tuple[str, ...]) -> Insertion
         if column.name not in names and isinstance(column.default, ScalarElementColumnDefault)
     }
     made = insertion(dialect, table, (*names, *defaults))
-    ways = made.processes[len(names) :]
-    constants = [way(value) if way else value for way, value in zip(ways, defaults.values(), strict=True)]
-    return Insertion(made.texts, made.processes[: len(names)], tuple(constants))
+    constants = [*names, *defaults.values()]
+    for at, process in made.processes:
+        if at >= len(names):
+            constants[at] = process(constants[at])
+    ways = [(at, process) for at, process in made.processes if at < len(names)]
+    return Insertion(made.texts, ways, tuple(constants[len(names) :]))
 
 
 @lru_cache(maxsize=128)
@@ -112,34 +115,27 @@ def insertion(dialect: Dialect, table: Table, names: tuple[str, ...]) -> Inserti
     into = f"INSERT INTO {form.format_table(table)} ({', '.join([form.quote(name) for name in names])}) VALUES "  # noqa: S608 -- names of ours
     row = f"({', '.join('?' * len(names))})"
     texts = {size: into + ", ".join([row] * size) for size in _SIZES}
-    return Insertion(texts, [_process(dialect, table.columns[name]) for name in names])
+    ways = [_process(dialect, table.columns[name]) for name in names]
+    return Insertion(texts, [(at, way) for at, way in enumerate(ways) if way is not None])
 
 
 def _process(dialect: Dialect, column: Column[Any]) -> Callable[[Any], Any] | None:
     """Return what makes a column's values the driver's; of ids and times there are several in each row."""
     kind = column.type
-    # What may not be null needs no look at whether it is.
-    wrapped = _unless_none if column.nullable else _as_it_is
     if isinstance(kind, Uuid):
-        return wrapped(codec(dialect.name).id)
+        return codec(dialect.name).id
     if isinstance(kind, TypeDecorator) and isinstance(kind.impl_instance, DateTime):
-        return wrapped(codec(dialect.name).instant)
+        return codec(dialect.name).instant
     if isinstance(kind, Enum) and kind.enum_class is not None:
-        words: dict[Any, str | None] = {word: word.value for word in kind.enum_class}
-        return ({None: None} | words).__getitem__  # raises a LookupError for others, as SQLAlchemy does
+        words = {word: word.value for word in kind.enum_class}
+        return words.__getitem__  # raises a LookupError for others, as SQLAlchemy does
     if isinstance(kind, JSON) and dialect.name == "sqlite":
-        return wrapped(_json)
+        return _json
+    if isinstance(kind, Boolean):
+        return None  # sqlite3 takes them for the numbers that they are
     return kind.dialect_impl(dialect).bind_processor(dialect)
 
 
 def _json(value: Any) -> str:
     """Return JSON as a column holds it; of most rows it is empty."""
-    return _compact(value) if value else _EMPTY.get(type(value)) or _compact(value)
-
-
-def _as_it_is(process: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return process
-
-
-def _unless_none(process: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: None if value is None else process(value)
+    return _EMPTY[type(value)] if not value and type(value) in _EMPTY else jsontext.dump(value).decode()

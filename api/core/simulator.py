@@ -24,6 +24,7 @@ from api.core.retry import Schedule
 from schemas.vocabulary import Mode, Outcome, Phase
 
 DOMAIN = "simulator.example"
+_AT_DOMAIN = "@" + DOMAIN
 #: Seconds that a slow mailbox takes for its answer.
 SLOW_SECONDS = 3
 #: Quick, because a client's test waits for it; `expired` is given up after some attempts.
@@ -96,5 +97,5 @@ def give_up(recipients: Iterable[str], *, mode: Mode, otherwise: timedelta) -> t
 
 def _mailbox(email: str) -> str | None:
     """Return the name of a simulated mailbox in lower case, without what stands behind the plus."""
-    local, _, domain = email.casefold().rpartition("@")
-    return local.partition("+")[0] if domain == DOMAIN else None
+    email = email.casefold()
+    return email.removesuffix(_AT_DOMAIN).partition("+")[0] if email.endswith(_AT_DOMAIN) else None

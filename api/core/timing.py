@@ -1,7 +1,7 @@
 """When a message is to be sent: a pure function of what the caller asks for, the time, and the operator's patience."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from api.core.errors import FieldError, Invalid
 
@@ -13,8 +13,7 @@ LONGEST_LIFE = timedelta(days=3660)
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What the caller asked for, and what the deliveries go by."""
 
     send_at: datetime | None
@@ -27,6 +26,8 @@ class Plan:
 
 def plan(*, send_at: datetime | None, expires_at: datetime | None, now: datetime, give_up: timedelta) -> Plan:
     """Return when to send. Raises Invalid with the pointer of a time that makes no sense; times are aware."""
+    if send_at is None and expires_at is None:
+        return Plan(None, None, now, now + give_up)
     wrong = []
     if send_at is not None and not _EARLIEST <= send_at <= now + LONGEST_WAIT:
         detail = f"Must be at most {LONGEST_WAIT.days} days ahead, and not before 1970."

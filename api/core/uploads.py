@@ -33,7 +33,7 @@ class Upload:
 
 def check(files: Sequence[Upload], *, limits: Limits) -> None:
     """Raise Invalid with the pointers of what is too many or too large; nothing is decoded."""
-    wrong = list(_complaints(files, limits))
+    wrong = list(_complaints(files, limits)) if files else []
     if wrong:
         raise Invalid("There is more attached than is allowed.", errors=wrong)
 

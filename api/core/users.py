@@ -100,7 +100,7 @@ def register(
         return Registration(user, known=False, notifications=tuple(queued))
 
     try:
-        with frequency.counted(key, welcome, frequency.at("/email")) as count:
+        with frequency.Counting(key, welcome, frequency.at("/email")) as count:
             transact(partial(work, count=count))
     except IntegrityError:
         # A twin was faster: the index has decided, and the answer is the one it would have got a moment later.

@@ -5,8 +5,9 @@ from collections.abc import Callable, Collection
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, request
 
+from api.core import extension
 from api.rest import problems
 
 #: A monitor asks by address, not by name.
@@ -46,7 +47,7 @@ def configure(app: Flask, names: Collection[str]) -> None:
 
 def is_ours(host: str) -> bool:
     """Tell whether a `Host` header names the running app."""
-    known: Callable[[str], bool] = current_app.extensions[_IS_OURS]
+    known: Callable[[str], bool] = extension.of(_IS_OURS)
     return known(host)
 
 

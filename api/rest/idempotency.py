@@ -15,10 +15,9 @@ from marshmallow import Schema
 from werkzeug.exceptions import BadRequest
 from werkzeug.wsgi import ClosingIterator
 
-from api.core import receipts
+from api.core import jsontext, receipts
 from api.core.errors import TwinRunning
 from api.core.receipts import Answer, Ticket
-from api.rest import strict_json
 
 LONGEST = 255
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def once(schema: Schema | None, picture: Picture) -> Callable[[Callable[..., Any
 
     def write(result: Any) -> Answer:
         shown, status, headers = picture(result)
-        return Answer(status, headers, strict_json.dump(shown if schema is None else schema.dump(shown)))
+        return Answer(status, headers, jsontext.dump(shown if schema is None else schema.dump(shown)))
 
     def decorator(view: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(view)

@@ -5,8 +5,9 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 from uuid import UUID
 
-from flask import Flask, current_app, request
+from flask import Flask, request
 
+from api.core import extension
 from api.core.paging import Page
 
 T = TypeVar("T")
@@ -17,10 +18,15 @@ def configure(app: Flask, public_url: str) -> None:
     app.extensions["postroom.public_url"] = public_url.rstrip("/")
 
 
+def base() -> str:
+    """Return the public URL, without a slash at its end."""
+    url: str = extension.of("postroom.public_url")
+    return url
+
+
 def to(*steps: object) -> str:
     """Return the absolute URL of a path, given step by step: `to("v1", "users", id)`."""
-    base: str = current_app.extensions["postroom.public_url"]
-    return base + "".join([f"/{step}" if isinstance(step, UUID) else "/" + _quoted(str(step)) for step in steps])
+    return base() + "".join([f"/{step}" if isinstance(step, UUID) else "/" + _quoted(str(step)) for step in steps])
 
 
 def _quoted(step: str) -> str:
@@ -29,9 +35,8 @@ def _quoted(step: str) -> str:
 
 def path(inner: str) -> str:
     """Return the path, percent-encoded, that the outside reaches this inner path by."""
-    base: str = current_app.extensions["postroom.public_url"]
     # One slash at the front: two would name another host.
-    return urlsplit(base).path + "/" + quote(inner.lstrip("/"), safe="/:@!$&'()*+,;=~")
+    return urlsplit(base()).path + "/" + quote(inner.lstrip("/"), safe="/:@!$&'()*+,;=~")
 
 
 def listed(page: Page[T], shown: Callable[[T], Any], *steps: str) -> tuple[dict[str, Any], Mapping[str, str]]:

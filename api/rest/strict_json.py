@@ -10,9 +10,6 @@ MAX_DEPTH = 32
 MAX_DIGITS = 19
 
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
-
-
 class NotJson(ValueError):
     """A body that cannot be read; the text is a sentence for the caller."""
 
@@ -37,11 +34,6 @@ def parse(body: bytes) -> Any:
     if text.count("[") + text.count("{") > MAX_DEPTH:
         _check_depth(value)
     return value
-
-
-def dump(value: Any) -> bytes:
-    """Return the body of a value, without white space."""
-    return _encode(value).encode()
 
 
 def _check_depth(value: Any) -> None:

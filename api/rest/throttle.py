@@ -8,9 +8,9 @@ import ipaddress
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, g, request
 
-from api.core import quotas, rates
+from api.core import extension, quotas, rates
 from api.core.errors import TooMany
 from api.core.models import ApiKey
 from api.core.rates import Rate, Verdict
@@ -35,7 +35,7 @@ def configure(app: Flask, rate: Rate | None, *, browsers: Rate | None) -> None:
 
 def note(key: ApiKey) -> None:
     """Count a request of this key, if that is not done yet. Raises TooMany."""
-    rate: Rate | None = current_app.extensions["postroom.rate"]
+    rate: Rate | None = extension.of("postroom.rate")
     if rate is None or request.method == "OPTIONS":
         return
     verdict: Verdict = request.environ.get(_VERDICT) or quotas.take(KEY, str(key.id), rate)
@@ -47,7 +47,7 @@ def note(key: ApiKey) -> None:
 
 def count(environ: "WSGIEnvironment", key: ApiKey) -> bool:
     """Count a request of this key before there is a context of it; tell whether it is allowed."""
-    rate: Rate | None = current_app.extensions["postroom.rate"]
+    rate: Rate | None = extension.of("postroom.rate")
     if rate is None:
         return True
     environ[_VERDICT] = verdict = quotas.take(KEY, str(key.id), rate)
@@ -56,13 +56,13 @@ def count(environ: "WSGIEnvironment", key: ApiKey) -> bool:
 
 def told(environ: "WSGIEnvironment") -> list[tuple[str, str]]:
     """Return the headers that tell how the rate stands by which `count` went."""
-    rate: Rate | None = current_app.extensions["postroom.rate"]
+    rate: Rate | None = extension.of("postroom.rate")
     return [] if rate is None else _headers({KEY: (rate, environ[_VERDICT])})
 
 
 def note_browser(key: ApiKey) -> None:
     """Count a request of a browser key, for the client that it comes from. Raises TooMany."""
-    rate: Rate | None = current_app.extensions["postroom.browser_rate"]
+    rate: Rate | None = extension.of("postroom.browser_rate")
     if rate is None:
         return
     verdict = quotas.take(BROWSER, f"{key.id} {_client()}", rate)
@@ -84,7 +84,7 @@ def _client() -> str:
 
 def note_stranger() -> None:
     """Count a request without a good key. Raises TooMany; a good key is served from the same address all the same."""
-    if current_app.extensions["postroom.rate"] is None or request.method == "OPTIONS":
+    if extension.of("postroom.rate") is None or request.method == "OPTIONS":
         return
     verdict = quotas.take("stranger", request.remote_addr or "", STRANGERS)
     if not verdict.allowed:

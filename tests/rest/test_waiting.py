@@ -237,9 +237,10 @@ def test_one_look_serves_all_and_nobody_looks_for_nobody(app, send, ask, watch, 
             looks.append(len(parameters))
 
     futures = [ask(status) for status in statuses]
+    until(lambda: watch.waiting() == 5)
     event.listen(db.engine, "before_cursor_execute", note)
-    until(lambda: len(looks) >= 2)
-    assert looks == [5] * len(looks)
+    until(lambda: len(looks) >= 3)
+    assert set(looks[1:]) == {5}  # the first may have begun before the fifth came
     watch.drain()
     assert [soon(future).status_code for future in futures] == [200] * 5
     until(lambda: watch.waiting() == watch.taken() == 0)
