@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -64,8 +66,8 @@ _lists = st.lists(
 @settings(max_examples=150, deadline=None)
 @given(values=_lists)
 def test_a_list_read_at_once_is_what_it_is_one_by_one(name, values):
-    field = NotificationIn().fields[name]
-    slowly = fields.List._deserialize if name == "tags" else Mailboxes._one_by_one
+    field: Any = NotificationIn().fields[name]
+    slowly: Any = fields.List._deserialize if name == "tags" else Mailboxes._one_by_one
     assert outcome(lambda given: field._deserialize(given, name, {}), values) == outcome(
         lambda given: slowly(field, given, name, {}), values
     )

@@ -32,11 +32,13 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NullType
 
-_new, _set = object.__new__, object.__setattr__
+_new = object.__new__
+#: The ways to an id's values past its refusal to be changed.
+_set_int, _set_safe = vars(UUID)["int"].__set__, vars(UUID)["is_safe"].__set__
 #: An attribute of an enumeration takes long to find.
 _UNKNOWN = SafeUUID.unknown
-#: A time and its text: several columns in a row, and rows one after the other, often have the same.
-_latest: tuple[datetime | None, str] = (None, "")
+#: A second and how its times begin as text: there are hundreds of them in a row.
+_second: tuple[datetime, str] = (datetime(1970, 1, 1, tzinfo=UTC), "1970-01-01 00:00:00.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,24 @@ class Codec:
 
     id: Callable[[UUID], Any]
     instant: Callable[[datetime], Any]
+
+
+class TextId(UUID):
+    """An id that came as text, which is asked for several times on its way back."""
+
+    __slots__ = ("hex",)
+    hex: str
+
+    def __repr__(self) -> str:
+        """Look like any other id."""
+        return f"UUID('{self}')"
+
+    def __reduce__(self) -> tuple[type[UUID], tuple[str]]:
+        """Be copied, and leave the process, as any other id."""
+        return UUID, (self.hex,)
+
+
+_set_hex = vars(TextId)["hex"].__set__
 
 
 class Statement:
@@ -114,7 +134,7 @@ def raw(column: ColumnExpressionArgument[Any]) -> ColumnElement[Any]:
 def codec(dialect: str) -> Codec:
     """Return what a driver wants, by the name of its dialect."""
     if dialect == "sqlite":
-        return Codec(attrgetter("hex"), _text_of)
+        return Codec(attrgetter("hex"), text_of)
     return Codec(_itself, _itself)
 
 
@@ -123,15 +143,19 @@ def uuid_of(value: Any) -> UUID:
     if not isinstance(value, str):
         found: UUID = value
         return found
-    return uuid_from(int(value, 16))
+    made = _new(TextId)
+    _set_int(made, int(value, 16))
+    _set_safe(made, _UNKNOWN)
+    _set_hex(made, value)
+    return made
 
 
 def uuid_from(number: int) -> UUID:
     """Return the id of a number below 2^128."""
     # What UUID() does, without its questions: they would take three times as long, for every row.
     made = _new(UUID)
-    _set(made, "int", number)
-    _set(made, "is_safe", _UNKNOWN)
+    _set_int(made, number)
+    _set_safe(made, _UNKNOWN)
     return made
 
 
@@ -142,14 +166,18 @@ def instant_of(value: Any) -> datetime:
     return datetime.fromisoformat(value + "+00:00")
 
 
-def _text_of(at: datetime) -> str:
-    global _latest
-    if at is _latest[0]:
-        return _latest[1]
-    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
-    text = utc.isoformat(" ", "microseconds")[:-6]
-    _latest = (at, text)
-    return text
+def text_of(at: datetime) -> str:
+    """Return an aware time as SQLite has it: in UTC, with microseconds and without the zone."""
+    global _second
+    second, text = _second  # another thread may put another one there meanwhile
+    since = at - second
+    if since.days or since.seconds:
+        utc = at.astimezone(UTC)
+        second, text = utc.replace(microsecond=0), utc.isoformat(" ", "seconds")[:-6] + "."
+        _second = second, text
+        since = utc - second
+    # isoformat takes five times as long.
+    return f"{text}{since.microseconds:06}"
 
 
 def _itself(value: Any) -> Any:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from api.core import outbox, retry, settling
 from api.core.claim import Claim, Hold, Settlement
+from api.core.driver import uuid_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Wanted:
     limit: int
     lease: timedelta
     #: What the claims are fenced by; known before they are taken.
-    token: UUID = field(default_factory=uuid4)
+    token: UUID = field(default_factory=lambda: uuid_of(uuid4().hex))
 
 
 def exchange(

@@ -18,11 +18,13 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 from api.core.claim import Blame, Hold, Reply, Result, Settlement
+from api.core.driver import text_of
 from api.core.errors import Unavailable
 from schemas.vocabulary import Outcome, Phase
 
@@ -32,7 +34,7 @@ COMPACT_SIZE = 1024 * 1024
 IDENTITY = "journals.id"
 
 #: What `json.dumps` does with a text, without what it asks before that.
-_quoted = json.JSONEncoder().encode
+_quoted = json.encoder.encode_basestring_ascii
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class Journal:
         # Out of the lock: what others wait for is short.
         lines = end = b"" if settled is None else _settled(settled)
         if begun is not None:
-            start = b'{"begun": ["%032x", "%032x"]}\n' % (begun.delivery_id.int, begun.token.int)
+            start = f'{{"begun": ["{begun.delivery_id.hex}", "{begun.token.hex}"]}}\n'.encode()
             lines = end + start
         with self._lock:
             if settled is not None:
@@ -220,10 +222,16 @@ def _settled(settlement: Settlement) -> bytes:
     code = "null" if reply.code is None else reply.code
     enhanced = "null" if reply.enhanced_code is None else _quoted(reply.enhanced_code)
     return (
-        f'{{"settled": ["{hold.delivery_id.hex}", "{hold.token.hex}", {hold.attempt}, "{settlement.at.isoformat()}", '
-        f'"{result.outcome!s}", "{result.blame!s}", "{result.phase!s}", {result.duration_ms}, '
+        f'{{"settled": ["{hold.delivery_id.hex}", "{hold.token.hex}", {hold.attempt}, '
+        f'"{text_of(settlement.at)}+00:00", '
+        f"{_words(result.outcome, result.blame, result.phase)}, {result.duration_ms}, "
         f"{_quoted(hold.transport)}, {code}, {enhanced}, {_quoted(reply.text)}]}}\n"
     ).encode()
+
+
+@lru_cache(maxsize=256)
+def _words(*words: str) -> str:
+    return ", ".join(f'"{word}"' for word in words)
 
 
 def _read_settled(fields: list[Any]) -> Settlement:

@@ -12,7 +12,6 @@ look-up takes part. The tree, where a level with only one part is left out:
     └── attachments
 """
 
-import re
 from collections.abc import Sequence
 from hashlib import blake2b
 
@@ -22,9 +21,6 @@ from api.delivery.headers import UnsendableMessage
 from api.delivery.parts import Part
 
 __all__ = ["UnsendableMessage", "assemble", "dot_stuff"]
-
-#: A bare LF, or a line that begins with a dot: one look tells of most messages that they hold neither.
-_ODD_LINE_END = re.compile(rb"\n(?:(?<!\r\n)|\.)")
 
 
 def assemble(content: Content) -> bytes:
@@ -43,11 +39,9 @@ def dot_stuff(message: bytes) -> bytes:
 
     Raises UnsendableMessage for a bare CR or LF, which servers read in different ways (RFC 5321 2.3.8).
     """
-    stuffed = message
-    if parts.BARE_CR.search(message) or _ODD_LINE_END.search(message):
-        if parts.BARE_CR.search(message) or parts.BARE_LF.search(message):
-            raise UnsendableMessage("The message holds a bare CR or LF.")
-        stuffed = message.replace(b"\r\n.", b"\r\n..")
+    if not parts.is_canonical(message):
+        raise UnsendableMessage("The message holds a bare CR or LF.")
+    stuffed = message.replace(b"\r\n.", b"\r\n..")
     start = b"." if message.startswith(b".") else b""
     end = b".\r\n" if not message or message.endswith(b"\r\n") else b"\r\n.\r\n"
     return start + stuffed + end

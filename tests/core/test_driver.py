@@ -1,5 +1,7 @@
 """Statements with the driver's own values: what they store and give is what everybody else stores and reads."""
 
+import pickle
+from copy import copy
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from uuid import UUID, uuid4
@@ -12,7 +14,7 @@ from sqlalchemy import bindparam, select, update
 from api.core import settling
 from api.core.claim import Settlement
 from api.core.db import db, transact
-from api.core.driver import Statement, codec, each, instant_of, listed, raw, uuid_of
+from api.core.driver import Statement, codec, each, instant_of, listed, raw, text_of, uuid_of
 from api.core.models import Attempt, Delivery, Dispatcher, Notification
 from schemas.vocabulary import DeliveryStatus
 from tests.conftest import REFUSED, SENT
@@ -36,6 +38,19 @@ def test_an_id_from_the_driver_is_the_id(id_):
     assert found == id_
     assert (hash(found), str(found), repr(found), found.is_safe) == (hash(id_), str(id_), repr(id_), id_.is_safe)
     assert uuid_of(id_) is id_
+    assert found.hex == id_.hex
+    assert [copy(found), pickle.loads(pickle.dumps(found))] == [id_, id_]  # noqa: S301 -- our own
+
+
+@given(st.lists(st.datetimes(timezones=st.timezones() | st.just(UTC), allow_imaginary=False), max_size=5))
+def test_times_are_written_as_isoformat_does(moments):
+    near = [moment.replace(microsecond=7) for moment in moments]
+    for moment in [*moments, *near]:
+        try:
+            utc = moment.astimezone(UTC)
+        except OverflowError:
+            continue
+        assert text_of(moment) == utc.isoformat(" ", "microseconds").removesuffix("+00:00")
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
