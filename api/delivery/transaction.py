@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from api.core.claim import Blame
 from api.delivery import blame, mime
@@ -19,9 +19,8 @@ class Fenced(Exception):
     """The claim was lost before DATA; nothing was handed over."""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """One message to one recipient, ready for the wire."""
+class Envelope(NamedTuple):
+    """One message to one recipient, ready for the wire; made by `seal`."""
 
     sender: str
     recipient: str
@@ -29,25 +28,26 @@ class Envelope:
     size: int
     #: Dot-stuffed, the final dot included.
     wire: bytes
-    mail_options: tuple[str, ...] = ()
-    rcpt_options: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Refuse what would break a command line. Raises UnsendableMessage."""
-        for what, address in (("sender", self.sender), ("recipient", self.recipient)):
-            if not _ADDRESS.fullmatch(address):
-                raise mime.UnsendableMessage(f"The {what} is not an address that SMTP can carry.")
-        options = self.mail_options + self.rcpt_options
-        if options and not all(_OPTION.fullmatch(option) for option in options):
-            raise mime.UnsendableMessage("An ESMTP option holds a space, a line end or the like.")
+    mail_options: tuple[str, ...]
+    rcpt_options: tuple[str, ...]
 
 
 def seal(
     message: bytes, *, sender: str, recipient: str, mail_options: Sequence[str] = (), rcpt_options: Sequence[str] = ()
 ) -> Envelope:
-    """Return an assembled message in its envelope. Raises UnsendableMessage."""
+    """Return an assembled message in its envelope. Raises UnsendableMessage, also for what would break a command."""
     wire = mime.dot_stuff(message)
+    _check_address("sender", sender)
+    _check_address("recipient", recipient)
+    options = (*mail_options, *rcpt_options)
+    if options and not all(_OPTION.fullmatch(option) for option in options):
+        raise mime.UnsendableMessage("An ESMTP option holds a space, a line end or the like.")
     return Envelope(sender, recipient, len(message), wire, tuple(mail_options), tuple(rcpt_options))
+
+
+def _check_address(what: str, address: str) -> None:
+    if not _ADDRESS.fullmatch(address):
+        raise mime.UnsendableMessage(f"The {what} is not an address that SMTP can carry.")
 
 
 def always() -> bool:
