@@ -5,8 +5,13 @@ ARGS :=
 PYTHON :=
 BIN := .venv/bin
 
-# A name that is found may still not run (a version manager's shim), or lack a module, so each candidate is asked.
-CANDIDATES := $(or $(PYTHON),python3.13 python3.12 python3.11 python3.14 python3 python)
+# A name that is found may still not run (a version manager's shim), or lack a module, so each candidate is asked. One
+# that takes less than four fifths of the time is preferred to those before it: a Python that was built without
+# profile-guided optimisation, as pyenv does unless told otherwise, sends and accepts a fifth less mail.
+NAMES := python3.13 python3.12 python3.11 python3.14 python3 python
+CANDIDATES := $(or $(PYTHON),$(NAMES) $(foreach name,$(NAMES),$(wildcard $(addsuffix /$(name),$(subst :, ,$(PATH))))))
+PACE := from timeit import repeat; \
+    print(int(1e6 * min(repeat("[{n: str(n)} for n in range(999)]", number=9, repeat=9))))
 IS_FIT := import sys, venv; from importlib.util import find_spec as has; \
     sys.exit(sys.version_info < (3, 11) or not (has("ensurepip") or has("pip")))
 PIP := --disable-pip-version-check --no-input
@@ -134,9 +139,12 @@ clean: ## Remove what can be made again, but no data
 # From nothing whenever the lock changed, so that no package of an older lock stays behind.
 # Without ensurepip (Debian keeps it in a package of its own) the interpreter's own pip fills the environment.
 .venv/.locked: requirements-dev.txt
-	@for python in $(CANDIDATES); do $$python -c '$(IS_FIT)' 2>/dev/null && break; python=; done; \
+	@python=; for one in $(CANDIDATES); do \
+	    $$one -c '$(IS_FIT)' 2>/dev/null && pace=$$($$one -c '$(PACE)') || continue; \
+	    if [ -z "$$python" ] || [ $$((pace * 5)) -lt $$((least * 4)) ]; then python=$$one least=$$pace; fi; \
+	done; \
 	if [ -z "$$python" ]; then \
-	    echo 'Needs Python 3.11 or newer with venv and pip (Debian: python3-venv), not found as: $(CANDIDATES).' \
+	    echo 'Needs Python 3.11 or newer with venv and pip (Debian: python3-venv), not found as: $(or $(PYTHON),$(NAMES)).' \
 	        'Name one: make PYTHON=/path/to/python' >&2; exit 1; \
 	fi; \
 	if $$python -c 'import ensurepip' 2>/dev/null; then \

@@ -6,6 +6,7 @@ import platform
 import re
 import sqlite3
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def described(*, peers: Path = PEERS) -> list[str]:
     return [
         f"{os.cpu_count()} cores ({_processor()}), {_memory()} GiB; {platform.system()} {platform.release()}",
         load("at the start"),
-        f"CPython {platform.python_version()}, SQLite {sqlite3.sqlite_version}, "
+        f"CPython {platform.python_version()} ({Path(sys.executable).resolve()}), SQLite {sqlite3.sqlite_version}, "
         + ", ".join(f"{name} {version(name)}" for name in _PACKAGES),
         *([_peers(peers)] if peers.exists() else ["Celery and Valkey: not installed"]),
         _node() if NODE and NODEMAILER.exists() else "nodemailer: not installed",
