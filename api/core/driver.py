@@ -37,8 +37,6 @@ _new = object.__new__
 _set_int, _set_safe = vars(UUID)["int"].__set__, vars(UUID)["is_safe"].__set__
 #: An attribute of an enumeration takes long to find.
 _UNKNOWN = SafeUUID.unknown
-#: A second and how its times begin as text: there are hundreds of them in a row.
-_second: tuple[datetime, str] = (datetime(1970, 1, 1, tzinfo=UTC), "1970-01-01 00:00:00.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,16 +166,15 @@ def instant_of(value: Any) -> datetime:
 
 def text_of(at: datetime) -> str:
     """Return an aware time as SQLite has it: in UTC, with microseconds and without the zone."""
-    global _second
-    second, text = _second  # another thread may put another one there meanwhile
-    since = at - second
-    if since.days or since.seconds:
-        utc = at.astimezone(UTC)
-        second, text = utc.replace(microsecond=0), utc.isoformat(" ", "seconds")[:-6] + "."
-        _second = second, text
-        since = utc - second
-    # isoformat takes five times as long.
-    return f"{text}{since.microseconds:06}"
+    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    # There are hundreds of times in a second, and isoformat takes three times as long.
+    second = _to_the_second(utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second)
+    return f"{second}.{utc.microsecond:06}"
+
+
+@lru_cache(maxsize=64)
+def _to_the_second(year: int, month: int, day: int, hour: int, minute: int, second: int) -> str:
+    return f"{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}"
 
 
 def _itself(value: Any) -> Any:

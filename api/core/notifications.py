@@ -49,7 +49,8 @@ def post(*, key: ApiKey, ticket: Ticket | None = None, **message: Any) -> Draft:
     TwinRunning if the ticket was used meanwhile, TooMany, QueueFull and Unavailable; then nothing is stored. A ticket
     is answered with the draft that is returned.
     """
-    backlog.current().check()
+    waiting = backlog.current()
+    waiting.check()
     resolved = recipients.resolve_one(message, mode=key.mode)
     draft = drafts.make(mode=key.mode, **resolved)
     new = [*receipts.rows(ticket, draft, subject=draft.id), *rows_of([draft], mode=key.mode)]
@@ -62,7 +63,7 @@ def post(*, key: ApiKey, ticket: Ticket | None = None, **message: Any) -> Draft:
         # A user whom it names was erased a moment ago: now that is told as if they had never been there.
         recipients.resolve_one(message, mode=key.mode)
         raise Conflict from None
-    backlog.current().add(len(draft.recipients))
+    waiting.add(len(draft.recipients))
     nudge()
     return draft
 

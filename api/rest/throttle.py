@@ -55,9 +55,9 @@ def count(environ: "WSGIEnvironment", key: ApiKey) -> bool:
 
 
 def told(environ: "WSGIEnvironment") -> list[tuple[str, str]]:
-    """Return the headers that tell how the rate stands by which `count` went."""
-    rate: Rate | None = extension.of("postroom.rate")
-    return [] if rate is None else _headers({KEY: (rate, environ[_VERDICT])})
+    """Return the headers that tell how the rate stands by which `count` went, if there is one."""
+    verdict: Verdict | None = environ.get(_VERDICT)
+    return [] if verdict is None else _headers({KEY: (extension.of("postroom.rate"), verdict)})
 
 
 def note_browser(key: ApiKey) -> None:
