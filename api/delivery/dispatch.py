@@ -142,6 +142,7 @@ class Dispatcher:
                 took = self._test(house.me)
                 took = self._exchange(crew, self._wanted(house, crew)) or took
                 busy = took or self._is_busy(crew)
+                house.work(busy=busy)
                 pause = POLL_SECONDS if busy else self._until_due(house.me)
             self.trouble = None
         except _TROUBLE as error:

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 #: Of the time after which the silent count as dead, the share in which our claims are surely ours.
 SURE = 0.6
+#: Seconds between two looks for jobs while mail is under way.
+POSTPONED = 2 * dispatchers.BEAT_SECONDS
 
 
 class House:
@@ -35,6 +37,8 @@ class House:
         self._journals = journals
         self._told: View | None = None
         self._beaten = float("-inf")
+        #: When the jobs were looked for last: they are due, and may wait for the mail that is.
+        self._worked = time.monotonic() - dispatchers.BEAT_SECONDS
         #: The last sign of life of each of the others, and since when (our monotonic seconds) there was no other.
         self._watched: dict[UUID, tuple[datetime | None, float]] = {}
         #: Others counted us as dead: what we still hold may be theirs, so each claim is asked about before DATA, and
@@ -58,13 +62,12 @@ class House:
         self._bury()
 
     def keep(self, crew: Crew) -> None:
-        """Do what is due of the regular jobs."""
+        """Give a sign of life, and see to those who give none."""
         now = time.monotonic()
         if now - self._beaten >= dispatchers.BEAT_SECONDS:
             self.doubted = not transact(self._beat, durable=False) or self.doubted
             self._beaten = now
             self._bury()
-            self._do_jobs()
         self.doubted = self.doubted and crew.open() > 0
         crew.vouch(0.0 if self.doubted else self._beaten + SURE * dispatchers.DEAD_AFTER.total_seconds())
         if self._circuit.probe_due(now):
@@ -82,8 +85,12 @@ class House:
             dispatchers.renew(session, self.me, lease=policy.current().lease)
         return known
 
-    def _do_jobs(self) -> None:
-        """Do those of the periodic jobs that are due and that nobody else does."""
+    def work(self, *, busy: bool) -> None:
+        """Do those of the periodic jobs that are due and that nobody else does; while it is busy, mail goes first."""
+        now = time.monotonic()
+        if now - self._worked < (POSTPONED if busy else dispatchers.BEAT_SECONDS):
+            return
+        self._worked = now
         if self._drive is not Drive.CELERY:  # there, beat says when
             for job in jobs.due():
                 jobs.run(job)

@@ -12,6 +12,7 @@ from api.delivery.headers import UnsendableMessage, check, escaped_runs, fold, i
 #: Below RFC 5322's 998, so that a relay may add a little.
 _LINE_LIMIT_7BIT = 990
 _PLAIN_OCTETS = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x7F)])
+_BEYOND_ASCII = bytes(range(0x80, 0x100))
 _ENCODED_LINE = 76
 
 #: An mbox puts ">" before "From "; a lone dot ends the message for who forgets to look for stuffing. A pattern that
@@ -97,8 +98,12 @@ def _encode(lines: bytes, canonical: bytes, octets_over_ascii: int) -> tuple[str
     """
     in_base64 = _base64_length(canonical)
     # A non-ASCII character of n octets takes 3n quoted and adds n - 1 to the difference, n being 2 to 4. So this is the
-    # least that quoted-printable can come to; where base64 beats even that, the slower encoder is not run.
-    if len(canonical) + octets_over_ascii * 8 // 3 <= in_base64:
+    # least that quoted-printable can come to; where base64 beats even that, the slower encoder is not run. Where it is
+    # near that, the octets are counted.
+    least = len(canonical) + octets_over_ascii * 8 // 3
+    if in_base64 * 9 < least * 10:
+        least = len(canonical) + 2 * (len(canonical) - len(canonical.translate(None, _BEYOND_ASCII)))
+    if least <= in_base64:
         quoted = quoted_printable(lines)
         if len(quoted) <= in_base64:
             return "quoted-printable", quoted

@@ -8,14 +8,15 @@ from uuid import UUID, uuid4
 
 import pytest
 from flask import Flask
+from sqlalchemy import select
 
-from api.core import clock, dispatchers, transports
+from api.core import clock, dispatchers, jobs, transports
 from api.core.claim import Claim, Settlement
 from api.core.db import db, transact
 from api.core.journal import Journal
 from api.core.models import Dispatcher, Notification
 from api.delivery.circuit import Circuit
-from api.delivery.house import House
+from api.delivery.house import POSTPONED, House
 from schemas.vocabulary import DeliveryStatus, TransportState
 from tests.conftest import SENT
 
@@ -120,3 +121,22 @@ def test_a_relay_is_known_and_up_from_the_moment_that_somebody_dispatches(
 
     [relay] = transports.every(db.session())
     assert (relay.name, relay.state, relay.next_probe_at, relay.error_at) == ("default", TransportState.UP, None, None)
+
+
+def test_mail_goes_before_the_jobs_but_not_for_ever(house):
+    def done() -> set[str]:
+        return set(db.session.scalars(select(jobs.Lease.name)))
+
+    house.work(busy=True)
+    assert done() == set()
+    house._worked -= POSTPONED
+    house.work(busy=True)
+    assert done() == {job.name for job in jobs.JOBS}
+
+
+def test_with_nothing_to_send_the_jobs_are_done_at_once_and_then_left_for_a_while(house):
+    house.work(busy=False)
+    looked_at = house._worked
+    assert set(db.session.scalars(select(jobs.Lease.name))) == {job.name for job in jobs.JOBS}
+    house.work(busy=False)
+    assert house._worked == looked_at
