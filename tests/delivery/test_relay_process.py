@@ -33,7 +33,9 @@ def relay(running):
 
 @pytest.fixture
 def context(relay):
-    return ssl.create_default_context(cafile=str(relay.ca_file))
+    made = ssl.create_default_context(cafile=str(relay.ca_file))
+    made.minimum_version = ssl.TLSVersion.TLSv1_2  # not every build of Python brings this along
+    return made
 
 
 def start_tls(relay, context):
