@@ -4,12 +4,12 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import lru_cache
 from typing import Any, ClassVar
 
 from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields
 
 from schemas.complaints import Coded, Complaint, Length, Range, Sayings, wrong
+from schemas.instants import to_the_second
 from schemas.loading import Brisk, each_at_once
 from schemas.text import ONE_LINE, is_plainly_fine, is_storable, json_complaints, json_size, one_line
 
@@ -29,14 +29,7 @@ _SAID: dict[str, str] = {
 def rfc3339(time: datetime) -> str:
     """Return an aware time as it stands on the wire: in UTC, with milliseconds and `Z`."""
     utc = time if time.tzinfo is UTC else time.astimezone(UTC)
-    # There are hundreds of times in a second, and isoformat takes three times as long.
-    second = _to_the_second(utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second)
-    return f"{second}.{utc.microsecond // 1000:03}Z"
-
-
-@lru_cache(maxsize=64)
-def _to_the_second(year: int, month: int, day: int, hour: int, minute: int, second: int) -> str:
-    return f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"
+    return f"{to_the_second(utc, 'T')}.{utc.microsecond // 1000:03}Z"
 
 
 class Request(Brisk):

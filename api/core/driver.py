@@ -32,6 +32,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NullType
 
+from schemas.instants import to_the_second
+
 _new = object.__new__
 #: The ways to an id's values past its refusal to be changed.
 _set_int, _set_safe = vars(UUID)["int"].__set__, vars(UUID)["is_safe"].__set__
@@ -167,14 +169,7 @@ def instant_of(value: Any) -> datetime:
 def text_of(at: datetime) -> str:
     """Return an aware time as SQLite has it: in UTC, with microseconds and without the zone."""
     utc = at if at.tzinfo is UTC else at.astimezone(UTC)
-    # There are hundreds of times in a second, and isoformat takes three times as long.
-    second = _to_the_second(utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second)
-    return f"{second}.{utc.microsecond:06}"
-
-
-@lru_cache(maxsize=64)
-def _to_the_second(year: int, month: int, day: int, hour: int, minute: int, second: int) -> str:
-    return f"{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}"
+    return f"{to_the_second(utc, ' ')}.{utc.microsecond:06}"
 
 
 def _itself(value: Any) -> Any:
