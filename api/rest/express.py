@@ -6,9 +6,7 @@ as if nobody had looked. An error of the core's is raised there, too, and answer
 same functions for whatever they do, and give the same answer.
 """
 
-import contextvars
 import io
-import threading
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -18,7 +16,6 @@ from marshmallow import ValidationError
 from werkzeug.wsgi import ClosingIterator
 
 from api.core import jsontext, keys, notifications, receipts
-from api.core.db import db
 from api.core.drafts import Draft
 from api.core.errors import Invalid, NotAllowed, TooMany, TwinRunning
 from api.core.models import ApiKey
@@ -64,24 +61,12 @@ _STATUS = "202 ACCEPTED"
 _SCHEMA = NotificationIn()
 
 
-class _Place(threading.local):
-    """Where a thread does its part: in a context of the app that is made once, not for each request.
-
-    Nothing may be left in it: of what Flask ends with a context, that is the session.
-    """
-
-    def __init__(self, app: Flask) -> None:
-        self.context = contextvars.Context()
-        self.context.run(app.app_context().push)
-
-
 class Express:
     """The WSGI application (PEP 3333) in front of the app's own."""
 
     def __init__(self, app: Flask, usual: "Next") -> None:
         self._app = app
         self._usual = usual
-        self._place = _Place(app)
         self._counted_as = traffic.name(METHOD, PATH, 202)
         self._largest = min(LARGEST, app.config["MAX_CONTENT_LENGTH"])
 
@@ -90,7 +75,8 @@ class Express:
         if environ.get("PATH_INFO") == PATH and environ["REQUEST_METHOD"] == METHOD:
             size = _size(environ)
             if 0 < size <= self._largest and _is_plain(environ):
-                answer = self._place.context.run(self._accepted, environ, size)
+                with self._app.app_context():
+                    answer = self._accepted(environ, size)
                 if answer is not None:
                     start_response(_STATUS, answer[1])
                     return self._counted(answer[0])
@@ -105,9 +91,6 @@ class Express:
         except Exception as error:  # noqa: BLE001 -- it is raised again where errors are answered
             environ[_FAILED] = error
             return None
-        finally:
-            if db.session.registry.has():
-                db.session.remove()
 
     def _counted(self, content: bytes) -> Iterable[bytes]:
         counter = traffic.of(self._app)
