@@ -63,7 +63,7 @@ class String(Coded, fields.String):
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> str:
         if not isinstance(value, str):
             raise self.make_error("invalid")
-        if (not value.isascii() or "\0" in value) and not is_storable(value):
+        if not is_storable(value):
             raise self.make_error("bad_text")
         return value
 

@@ -5,17 +5,18 @@ from typing import Any
 from flask import Flask, current_app
 
 
+def every() -> dict[str, Any]:
+    """Return all parts of the running app."""
+    # One step to the app itself: each attribute of the proxy takes several.
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    return app.extensions
+
+
 def of(name: str) -> Any:
     """Return a part of the running app. Raises KeyError for one that is not there."""
-    return _app().extensions[name]
+    return every()[name]
 
 
 def find(name: str) -> Any:
     """Return a part of the running app, None for one that is not there."""
-    return _app().extensions.get(name)
-
-
-def _app() -> Flask:
-    # One step to the app itself: each attribute of the proxy takes several.
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-    return app
+    return every().get(name)

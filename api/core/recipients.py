@@ -27,10 +27,8 @@ class Registered:
 def find(messages: Iterable[Mapping[str, Any]], *, mode: Mode) -> dict[UUID, User]:
     """Return the users that these messages name in `to`, `cc` and `bcc`, by their ids, as far as there are such."""
     named = {one.user_id for message in messages for one in _everybody(message) if isinstance(one, Registered)}
-    found: dict[UUID, User] = {}
-    if not named:
-        return found
     ids = list(named)
+    found: dict[UUID, User] = {}
     for start in range(0, len(ids), _AT_ONCE):
         theirs = User.id.in_(ids[start : start + _AT_ONCE])
         found |= {user.id: user for user in db.session.scalars(select(User).where(theirs, User.mode == mode))}
@@ -61,7 +59,7 @@ def resolve(message: Mapping[str, Any], users: Mapping[UUID, User]) -> dict[str,
 
 def resolve_one(message: Mapping[str, Any], *, mode: Mode) -> Mapping[str, Any]:
     """Return one message as `resolve` does, with the users that it names. Raises Invalid."""
-    if any(isinstance(one, Registered) for kind in KINDS for one in message.get(kind, ())):
+    if any(isinstance(one, Registered) for one in _everybody(message)):
         return resolve(message, find([message], mode=mode))
     return message
 

@@ -53,7 +53,7 @@ def prepare(dialect: Dialect, rows: Rows) -> Prepared:
     return [
         _prepared(_shaped(dialect, table, names), alike)
         for table, values in rows
-        for names, alike in (groupby(values, tuple) if len(values) > 1 else [(tuple(one), values) for one in values])
+        for names, alike in groupby(values, tuple)
     ]
 
 
@@ -99,12 +99,10 @@ def _shaped(dialect: Dialect, table: Table, names: tuple[str, ...]) -> Insertion
         if column.name not in names and isinstance(column.default, ScalarElementColumnDefault)
     }
     made = insertion(dialect, table, (*names, *defaults))
-    constants = [*names, *defaults.values()]
-    for at, process in made.processes:
-        if at >= len(names):
-            constants[at] = process(constants[at])
-    ways = [(at, process) for at, process in made.processes if at < len(names)]
-    return Insertion(made.texts, ways, tuple(constants[len(names) :]))
+    ways = dict(made.processes)
+    constants = [ways[at](value) if at in ways else value for at, value in enumerate(defaults.values(), len(names))]
+    given = [(at, process) for at, process in made.processes if at < len(names)]
+    return Insertion(made.texts, given, tuple(constants))
 
 
 @lru_cache(maxsize=128)

@@ -21,10 +21,10 @@ from api.delivery import headers, parts
 from api.delivery.headers import UnsendableMessage
 from api.delivery.parts import Part
 
+__all__ = ["UnsendableMessage", "assemble", "dot_stuff"]
+
 #: Most messages hold none.
 _DOT_LINE = re.compile(rb"\n\.")
-
-__all__ = ["UnsendableMessage", "assemble", "dot_stuff"]
 
 
 def assemble(content: Content) -> bytes:

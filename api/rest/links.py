@@ -1,6 +1,7 @@
 """Links, all of them from the configured public URL: what a request says about its host is never repeated."""
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 from uuid import UUID
@@ -26,9 +27,10 @@ def base() -> str:
 
 def to(*steps: object) -> str:
     """Return the absolute URL of a path, given step by step: `to("v1", "users", id)`."""
-    return base() + "".join([f"/{step}" if isinstance(step, UUID) else "/" + _quoted(str(step)) for step in steps])
+    return "/".join([base(), *[str(step) if isinstance(step, UUID) else _quoted(str(step)) for step in steps]])
 
 
+@lru_cache(maxsize=256)  # most steps are our own words
 def _quoted(step: str) -> str:
     return step if step.isalnum() and step.isascii() else quote(step, safe="")
 

@@ -19,10 +19,9 @@ def answer(draft: Draft, *, hides: bool = False) -> tuple[dict[str, Any], Mappin
 
     With `hides` the addresses are left out.
     """
-    id_ = str(draft.id)
-    url = f"{links.base()}/v1/notifications/{id_}"
+    url = links.to("v1", "notifications", draft.id)
     ahead = draft.plan.due_at - draft.created_at
-    return _body(draft, id_, url, hides), {"Location": url, "Retry-After": waiting(ahead.total_seconds())}
+    return _body(draft, url, hides), {"Location": url, "Retry-After": waiting(ahead.total_seconds())}
 
 
 def waiting(seconds: float) -> str:
@@ -30,11 +29,11 @@ def waiting(seconds: float) -> str:
     return str(min(max(int(seconds) + 1, SHORTEST_WAIT), LONGEST_WAIT))
 
 
-def _body(draft: Draft, id_: str, url: str, hides: bool) -> dict[str, Any]:
+def _body(draft: Draft, url: str, hides: bool) -> dict[str, Any]:
     plan = draft.plan
     due = rfc3339(plan.due_at)
     return {
-        "id": id_,
+        "id": str(draft.id),
         "url": url,
         "status": NotificationStatus.SCHEDULED if plan.due_at > draft.created_at else NotificationStatus.QUEUED,
         "created_at": due if plan.due_at is draft.created_at else rfc3339(draft.created_at),
