@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 POLL_SECONDS, SHORTEST_SECONDS = 0.5, 0.05
 #: Seconds before the database is asked again after it failed.
 RETRY_SECONDS = 1.0
+#: Seconds that the end of the thread is waited for at most: a read may hang.
+END_SECONDS = 5.0
 #: Seats at once of all who come by the status token of one notification: it may be in anybody's hands.
 SEATS_BY_TOKEN = 16
 #: While a row is being sent `due_at` is the end of a lease, which nobody is told.
@@ -117,6 +119,14 @@ class Watch:
         self._draining = True
         self._tell_all()
 
+    def end(self) -> None:
+        """Drain, and wait for the thread: what it reads by is about to be closed."""
+        self.drain()
+        thread = self._thread
+        self._wake.set()
+        if thread is not None:
+            thread.join(END_SECONDS)
+
     def leave(self, seat: "Seat") -> None:
         """Free a seat; doing it twice is harmless."""
         with self._lock:
@@ -143,11 +153,9 @@ class Watch:
             self._wake.clear()
             with self._lock:
                 waiters = list(self._waiters)
-                if not waiters:
+                if not waiters or self.is_draining:
                     self._thread = None
-                    return
-            if self.is_draining:
-                self._tell_all()
+                    break
             try:
                 with self._app.app_context():
                     marks = read(db.session(), {waiter.notification_id for waiter in waiters})
@@ -163,6 +171,7 @@ class Watch:
                     waiter.told.set()
             time.sleep(SHORTEST_SECONDS)
             self._wake.wait(POLL_SECONDS - SHORTEST_SECONDS)
+        self._tell_all()
 
     def _tell_all(self) -> None:
         with self._lock:
@@ -197,6 +206,7 @@ def configure(app: Flask, *, seats: int) -> None:
     app.extensions["postroom.watch"] = watch
     app.extensions["postroom.written"] = watch.nudge
     app.extensions["postroom.drain"] = watch.drain
+    app.extensions["postroom.unwatch"] = watch.end
 
 
 def current() -> Watch:

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import delete, text
 
 from api.core import clock, erasure, lifecycle, outbox, watch
-from api.core.db import db, transact
+from api.core.db import close, db, transact
 from api.core.errors import Unavailable
 from api.core.models import Notification
 from api.core.watch import Mark, Watch
@@ -184,6 +184,16 @@ def test_nobody_sits_down_when_the_process_ends(app, accept, key, mark):
     assert seat.wait(notification.id, mark(notification), PATIENCE) is True
     with pytest.raises(Unavailable):
         ending.seat(notification.id, key=key)
+
+
+def test_whoever_closes_the_app_sees_the_thread_off(app, accept, mark, waits):
+    others = set(threading.enumerate())
+    notification = accept()
+    future = waits(notification, mark(notification))
+    assert [thread.name for thread in set(threading.enumerate()) - others if thread.name == "watch"] == ["watch"]
+    close(app)
+    assert not [thread for thread in set(threading.enumerate()) - others if thread.name == "watch"]
+    assert future.result(PATIENCE) is True
 
 
 def test_waiting_opens_no_connection(app, accept, mark, waits):
