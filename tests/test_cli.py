@@ -176,7 +176,7 @@ def test_dispatching_once_ends_when_nothing_is_due():
 
 def test_the_database_is_upgraded_and_its_schema_told(folder):
     result = run("db", "upgrade")
-    assert result.stdout == f"{folder}/var/postroom.db is at schema 0001.\n"
+    assert result.stdout == f"{folder}/var/postroom.db is at schema 0002.\n"
 
 
 def test_the_description_of_the_api_does_not_depend_on_the_settings(folder):

@@ -186,7 +186,7 @@ def test_a_database_of_a_newer_version_is_refused_by_name(app, path):
     set_revision(path, "9000")
     assert migrations.state().standing is Standing.AHEAD
     assert refusal(path) == (
-        f"The database {path} was written by a newer version of Postroom (its schema is 9000, this version knows 0001)."
+        f"The database {path} was written by a newer version of Postroom (its schema is 9000, this version knows 0002)."
     )
 
 
