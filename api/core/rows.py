@@ -19,8 +19,9 @@ Rows = Sequence[tuple[Table, Sequence[Mapping[str, Any]]]]
 #: The same as one dialect's driver takes them: each statement with the parameters of each row.
 Prepared = Sequence[tuple["Insertion", list[tuple[Any, ...]]]]
 
-#: Rows in one statement. Few sizes, so that the driver keeps all of the statements compiled.
-_SIZES = (32, 8, 2, 1)
+#: Rows in one statement, the most first: what one commit takes of a table is mostly one. Of so few sizes the driver
+#: keeps all statements compiled (128 of them).
+_SIZES = (32, *range(16, 0, -1))
 _EMPTY: Mapping[type, str] = {list: "[]", dict: "{}"}
 
 
@@ -64,10 +65,10 @@ def write(execute: Callable[[str, tuple[Any, ...]], object], prepared: Prepared)
     """
     for insertion, parameters in prepared:
         at = 0
-        for size in _SIZES:
-            while len(parameters) - at >= size:
-                execute(insertion.texts[size], tuple(chain.from_iterable(parameters[at : at + size])))
-                at += size
+        while rest := len(parameters) - at:
+            size = rest if rest in insertion.texts else next(size for size in _SIZES if size < rest)
+            execute(insertion.texts[size], tuple(chain.from_iterable(parameters[at : at + size])))
+            at += size
 
 
 def merged(several: Iterable[Prepared]) -> Prepared:
