@@ -50,10 +50,19 @@ class Codec:
 
 
 class TextId(UUID):
-    """An id that came as text, which is asked for several times on its way back."""
+    """An id with its text, which is asked for several times: on its way into each table, and back into them."""
 
     __slots__ = ("hex",)
     hex: str
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _set_hex(self, f"{self.int:032x}")
+
+    def __str__(self) -> str:
+        """Look like any other id, without counting its digits anew."""
+        digits = self.hex
+        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
     def __repr__(self) -> str:
         """Look like any other id."""
@@ -143,19 +152,20 @@ def uuid_of(value: Any) -> UUID:
     if not isinstance(value, str):
         found: UUID = value
         return found
-    made = _new(TextId)
-    _set_int(made, int(value, 16))
-    _set_safe(made, _UNKNOWN)
-    _set_hex(made, value)
-    return made
+    return _made(int(value, 16), value)
 
 
 def uuid_from(number: int) -> UUID:
     """Return the id of a number below 2^128."""
+    return _made(number, f"{number:032x}")
+
+
+def _made(number: int, text: str) -> UUID:
     # What UUID() does, without its questions: they would take three times as long, for every row.
-    made = _new(UUID)
+    made = _new(TextId)
     _set_int(made, number)
     _set_safe(made, _UNKNOWN)
+    _set_hex(made, text)
     return made
 
 

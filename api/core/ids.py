@@ -27,8 +27,7 @@ os.register_at_fork(after_in_child=_pieces.clear)
 def new() -> UUID:
     """Return a new id: milliseconds, then their fraction in 12 bits (RFC 9562 §6.2, method 3), then 62 random bits."""
     global _last
-    millis, rest = divmod(time.time_ns(), 1_000_000)
-    tick = _last = max(millis << 12 | (rest << 12) // 1_000_000, _last + 1)
+    tick = _last = max((time.time_ns() << 12) // 1_000_000, _last + 1)
     random = int.from_bytes(_piece()) & _RANDOM
     return uuid_from((tick >> 12) << 80 | _VERSION | (tick & 0xFFF) << 64 | _VARIANT | random)
 

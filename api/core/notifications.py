@@ -70,7 +70,7 @@ def post(*, key: ApiKey, ticket: Ticket | None = None, **message: Any) -> Draft:
 
 def _add(new: Rows, count: Callable[[Session | None], None]) -> None:
     """Store rows, and count their recipients where that is done: in this process, or in the same transaction."""
-    if isinstance(quotas.current(), quotas.Memory):
+    if not quotas.current().in_database:
         count(None)
         add(new)
         return

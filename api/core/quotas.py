@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from typing import ClassVar
 
 from flask import Flask
 from sqlalchemy.orm import Session
@@ -36,6 +37,9 @@ class Charge:
 
 class Store(ABC):
     """Where quotas are counted."""
+
+    #: Whether a charge is part of a session's transaction.
+    in_database: ClassVar[bool] = True
 
     @abstractmethod
     def take(self, policy: str, subject: str, rate: Rate) -> Verdict:
@@ -67,6 +71,8 @@ def current() -> Store:
 
 class Memory(Store):
     """Counts in this process alone, and forgets with it."""
+
+    in_database = False
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
