@@ -1,12 +1,13 @@
 """The database: declarative base, column types, and the one road that writing transactions take."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from flask import Flask
+from flask import Flask, has_app_context
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import JSON, DateTime, Engine, Enum, MetaData
 from sqlalchemy.dialects.postgresql import JSONB
@@ -38,7 +39,7 @@ class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=_NAMES)
 
 
-#: Reads go through `db.session`, statement by statement (autocommit); writes only through `transact`.
+#: Reads go through `db.session` or `reading`, statement by statement (autocommit); writes only through `transact`.
 db = SQLAlchemy(metadata=Base.metadata, session_options={"expire_on_commit": False})
 
 JSONValue: TypeEngine[Any] = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
@@ -157,8 +158,20 @@ def add(new: Rows) -> None:
     _tell_watchers()
 
 
+@contextmanager
+def reading() -> Iterator[Session]:
+    """Give a session to read by: that of the app's context or, where there is none, one of its own for the while."""
+    if has_app_context():
+        yield db.session()
+        return
+    with Session(extension.of("postroom.engine"), expire_on_commit=False) as session:
+        yield session
+
+
 def _give_back() -> None:
     """Let go of the connection that was read by: who holds one while asking for another waits for its own kind."""
+    if not has_app_context():
+        return  # whoever reads without one gives it back at once
     if db.session.registry.has() and db.session().in_transaction():  # nobody who has read nothing needs a session
         db.session.commit()
 

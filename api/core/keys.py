@@ -22,7 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from api.core import clock, extension, ids, paging
-from api.core.db import db, transact
+from api.core.db import db, reading, transact
 from api.core.errors import NotFound
 from api.core.models import OPERATOR, ApiKey
 from schemas.vocabulary import Mode, Scope
@@ -128,9 +128,10 @@ def _keep(digest: str, key: ApiKey, asked_at: float) -> None:
 
 
 def _look_up(secret: str, digest: str) -> ApiKey | None:
-    key = db.session.scalar(select(ApiKey).where(ApiKey.digest == digest))
-    # Gives the connection back: the body comes next, and a slow client may take its time over that.
-    db.session.commit()
+    with reading() as session:
+        key = session.scalar(select(ApiKey).where(ApiKey.digest == digest))
+        # Gives the connection back: the body comes next, and a slow client may take its time over that.
+        session.commit()
     # The look-up goes by a digest that a caller cannot steer; the comparison adds nothing that time could tell.
     same = hmac.compare_digest(key.digest if key else _digest(""), digest)
     return key if key is not None and same and key.revoked_at is None and well_formed(secret) else None

@@ -28,7 +28,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from api.core import clock
-from api.core.db import Base, Instant, JSONValue, db
+from api.core.db import Base, Instant, JSONValue, reading
 from api.core.errors import FieldError, Gone, Invalid, TwinRunning
 from api.core.rows import Rows
 
@@ -88,7 +88,8 @@ def find(ticket: Ticket) -> Answer | None:
     Raises Invalid if the name was used for another body, Gone if the answer was erased.
     """
     columns = (Receipt.fingerprint, Receipt.status, Receipt.headers, Receipt.body)
-    found = db.session.execute(select(*columns).where(_is(ticket))).first()
+    with reading() as session:
+        found = session.execute(select(*columns).where(_is(ticket))).first()
     if found is None:
         return None
     if found.fingerprint != ticket.fingerprint:

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import select
 
 from api.core.claim import Address
-from api.core.db import db
+from api.core.db import reading
 from api.core.errors import FieldError, Invalid
 from api.core.models import User
 from schemas.vocabulary import KINDS, Mode
@@ -29,9 +29,10 @@ def find(messages: Iterable[Mapping[str, Any]], *, mode: Mode) -> dict[UUID, Use
     named = {one.user_id for message in messages for one in _everybody(message) if isinstance(one, Registered)}
     ids = list(named)
     found: dict[UUID, User] = {}
-    for start in range(0, len(ids), _AT_ONCE):
-        theirs = User.id.in_(ids[start : start + _AT_ONCE])
-        found |= {user.id: user for user in db.session.scalars(select(User).where(theirs, User.mode == mode))}
+    with reading() as session:
+        for start in range(0, len(ids), _AT_ONCE):
+            theirs = User.id.in_(ids[start : start + _AT_ONCE])
+            found |= {user.id: user for user in session.scalars(select(User).where(theirs, User.mode == mode))}
     return found
 
 

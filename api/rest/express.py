@@ -15,7 +15,7 @@ from flask import Flask, request
 from marshmallow import ValidationError
 from werkzeug.wsgi import ClosingIterator
 
-from api.core import jsontext, keys, notifications, receipts
+from api.core import extension, jsontext, keys, notifications, receipts
 from api.core.drafts import Draft
 from api.core.errors import Invalid, NotAllowed, TooMany, TwinRunning
 from api.core.models import ApiKey
@@ -75,8 +75,7 @@ class Express:
         if environ.get("PATH_INFO") == PATH and environ["REQUEST_METHOD"] == METHOD:
             size = _size(environ)
             if 0 < size <= self._largest and _is_plain(environ):
-                with self._app.app_context():
-                    answer = self._accepted(environ, size)
+                answer = self._accepted(environ, size)
                 if answer is not None:
                     start_response(_STATUS, answer[1])
                     return self._counted(answer[0])
@@ -84,6 +83,7 @@ class Express:
 
     def _accepted(self, environ: "WSGIEnvironment", size: int) -> "Given | None":
         """Accept the message and return the answer; None if it is to go the usual way."""
+        token = extension.serve(self._app)
         try:
             return _carried(environ, size)
         except TwinRunning:
@@ -91,6 +91,8 @@ class Express:
         except Exception as error:  # noqa: BLE001 -- it is raised again where errors are answered
             environ[_FAILED] = error
             return None
+        finally:
+            extension.end(token)
 
     def _counted(self, content: bytes) -> Iterable[bytes]:
         counter = traffic.of(self._app)

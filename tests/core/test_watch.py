@@ -191,6 +191,7 @@ def test_whoever_closes_the_app_sees_the_thread_off(app, accept, mark, waits):
     notification = accept()
     future = waits(notification, mark(notification))
     assert [thread.name for thread in set(threading.enumerate()) - others if thread.name == "watch"] == ["watch"]
+    watch.pause()
     close(app)
     assert not [thread for thread in set(threading.enumerate()) - others if thread.name == "watch"]
     assert future.result(PATIENCE) is True

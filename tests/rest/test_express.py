@@ -1,10 +1,12 @@
 """Plain messages go by a shorter way, which nobody may be able to tell from the usual one."""
 
 import json
+from contextvars import Context
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from flask import appcontext_pushed
 from sqlalchemy import select, update
 
 from api.core import clock, keys, notifications, quotas, receipts
@@ -55,8 +57,10 @@ def taken(app, monkeypatch):
 
 
 @pytest.fixture
-def warm(client):
-    """The client, whose key was good a moment ago."""
+def warm(client, monkeypatch):
+    """The client, whose key was good a moment ago; it asks outside of the test's context, as a server does."""
+    asks = client.open
+    monkeypatch.setattr(client, "open", lambda *args, **options: Context().run(asks, *args, **options))
     client.get(PATH)
     return client
 
@@ -111,6 +115,18 @@ def test_both_ways_answer_and_store_the_same(warm, taken, usual, at, body):
     assert shorter == longer
     assert all(len(all_of) == 2 * len(rows[name]) for name, all_of in stored().items())
     assert stored() == {name: [*found, *found] for name, found in rows.items()}
+
+
+@pytest.mark.parametrize("asked_for_again", [False, True])
+def test_whatever_is_read_on_the_shorter_way_is_read_without_a_context(warm, app, taken, monkeypatch, asked_for_again):
+    pushed = []
+    registered = warm.post("/v1/users", json={"username": "ann", "email": "ann@example.org"}).json["id"]
+    if asked_for_again:
+        monkeypatch.setattr(keys, "KEPT_SECONDS", 0.0)
+    with appcontext_pushed.connected_to(lambda _app: pushed.append(1), app):
+        answer = warm.post(PATH, json={**MESSAGE, "to": {"user_id": registered}}, headers={"Idempotency-Key": "7"})
+    assert (answer.status_code, taken(), pushed) == (202, 1, [])
+    assert answer.json["deliveries"][0]["recipient"] == "ann@example.org"
 
 
 WRONG = {
