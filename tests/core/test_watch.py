@@ -186,15 +186,29 @@ def test_nobody_sits_down_when_the_process_ends(app, accept, key, mark):
         ending.seat(notification.id, key=key)
 
 
-def test_whoever_closes_the_app_sees_the_thread_off(app, accept, mark, waits):
-    others = set(threading.enumerate())
+def test_whoever_closes_the_app_waits_for_what_is_being_read(app, accept, mark, waits, monkeypatch):
+    reads, may_end = threading.Event(), threading.Event()
+    real = watch.read
+
+    def read(session, ids):
+        found = real(session, ids)
+        if threading.current_thread().name == "watch":
+            reads.set()
+            assert may_end.wait(PATIENCE)
+        return found
+
     notification = accept()
-    future = waits(notification, mark(notification))
-    assert [thread.name for thread in set(threading.enumerate()) - others if thread.name == "watch"] == ["watch"]
+    before = mark(notification)
     watch.pause()
-    close(app)
-    assert not [thread for thread in set(threading.enumerate()) - others if thread.name == "watch"]
-    assert future.result(PATIENCE) is True
+    monkeypatch.setattr(watch, "read", read)
+    waiting = waits(notification, before)
+    assert reads.wait(PATIENCE)
+    with ThreadPoolExecutor(1) as pool:
+        closing = pool.submit(close, app)
+        assert waiting.result(PATIENCE) is True  # everybody is told to go
+        assert not closing.done()
+        may_end.set()
+        closing.result(PATIENCE)
 
 
 def test_waiting_opens_no_connection(app, accept, mark, waits):
