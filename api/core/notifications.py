@@ -141,7 +141,6 @@ def _notification(draft: Draft, mode: Mode, batch_id: UUID | None) -> dict[str, 
         "tags": list(draft.tags),
         "metadata": dict(draft.metadata),
         "user_id": draft.user_id,
-        "purge": False,
     }
 
 

@@ -131,7 +131,7 @@ def _process(dialect: Dialect, column: Column[Any]) -> Callable[[Any], Any] | No
     if isinstance(kind, JSON) and dialect.name == "sqlite":
         return _json
     if isinstance(kind, Boolean):
-        return None  # sqlite3 takes them for the numbers that they are
+        return int  # sqlite3 would ask everybody how to adapt it, and come to the same
     return kind.dialect_impl(dialect).bind_processor(dialect)
 
 

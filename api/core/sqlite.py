@@ -24,6 +24,10 @@ _BEGIN = "BEGIN IMMEDIATE"
 #: FULL syncs the log at each commit, NORMAL only at checkpoints; it cannot change inside a transaction.
 _SYNCED, _LAZY = "PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL"
 
+# The driver looks for a way to adapt each null and each truth value, and would end at an exception that it drops again.
+sqlite3.register_adapter(type(None), lambda null: null)
+sqlite3.register_adapter(bool, int)
+
 
 def engine_options() -> dict[str, Any]:
     """Return the SQLAlchemy engine options."""
