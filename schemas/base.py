@@ -1,16 +1,17 @@
 """What all schemas stand on: requests refuse what they do not know, answers may gain fields; nothing is coerced."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
+from sys import maxsize
 from typing import Any, ClassVar
 
 from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields
 
 from schemas.complaints import Coded, Complaint, Length, Range, Sayings, wrong
 from schemas.instants import to_the_second
-from schemas.loading import Brisk, each_at_once
+from schemas.loading import Brisk, Way, each_at_once, way
 from schemas.text import ONE_LINE, is_plainly_fine, is_storable, json_complaints, json_size, one_line
 
 _RFC3339 = re.compile(
@@ -59,6 +60,8 @@ class String(Coded, fields.String):
         "invalid": ("invalid_type", "Must be a string."),
         "bad_text": ("bad_text", "Holds NUL or half a character."),
     }
+    #: Rules, besides that of the length, which a plain text obeys.
+    _SETTLED: ClassVar[Sequence[Any]] = ()
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> str:
         if not isinstance(value, str):
@@ -67,25 +70,58 @@ class String(Coded, fields.String):
             raise self.make_error("bad_text")
         return value
 
+    def shorter(self) -> Way | None:
+        """Return a way on which a plain text is asked all that can be asked of any at once."""
+        if type(self)._deserialize is not String._deserialize:
+            return None
+        rules = tuple(rule for rule in self.validators if not (isinstance(rule, Length) or rule in self._SETTLED))
+        asked = tuple(rule for rule in self.validators if rule not in rules)
+        least = max([rule.min or 0 for rule in asked if isinstance(rule, Length)], default=0)
+        most = min([rule.max or maxsize for rule in asked if isinstance(rule, Length)], default=maxsize)
+        is_plain = self._is_plain
+
+        def read(value: Any, attr: Any, data: Any) -> str:
+            if type(value) is str and least <= len(value) <= most and is_plain(value):
+                return value
+            text = self._deserialize(value, attr, data)
+            for rule in asked:
+                rule(text)
+            return text
+
+        return read, rules
+
+    @staticmethod
+    def _is_plain(text: str) -> bool:
+        return text.isascii() and "\0" not in text
+
 
 class Line(String):
     """A text of one line, of `shortest` to `longest` characters, as a mail header can hold it."""
 
+    _SETTLED = (one_line,)
+
     def __init__(self, *rules: Any, shortest: int = 1, longest: int, **kwargs: Any) -> None:
         metadata = {"pattern": ONE_LINE} | kwargs.pop("metadata", {})
         super().__init__(validate=[Length(shortest, longest), one_line, *rules], metadata=metadata, **kwargs)
+
+    @staticmethod
+    def _is_plain(text: str) -> bool:
+        return text.isascii() and text.isprintable()
 
 
 class List(Coded, fields.List[Any]):
     """A list, and nothing that could pass for one."""
 
     SAYS: ClassVar[Sayings] = {"invalid": ("invalid_type", "Must be a list.")}
+    _way: Way | None = None
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> list[Any]:
         if not isinstance(value, list):
             raise self.make_error("invalid")
+        if self._way is None:
+            self._way = way(self.inner)
         try:
-            return each_at_once(self.inner, value)
+            return each_at_once(self._way, value)
         except ValidationError:
             return super()._deserialize(value, attr, data, **kwargs)
 

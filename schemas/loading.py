@@ -6,9 +6,10 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, missing
 from marshmallow.decorators import POST_LOAD, PRE_LOAD, VALIDATES, VALIDATES_SCHEMA
 
-#: By the name on the wire: what reads a value, the rules for what was read, whether null is fine, and the name that it
-#: is loaded under.
-_Fields = Mapping[str, tuple[Callable[..., Any], Sequence[Callable[[Any], Any]], bool, str]]
+#: What reads a value, its name and the object that it stands in; and the rules for what was read.
+Way = tuple[Callable[[Any, Any, Any], Any], Sequence[Callable[[Any], Any]]]
+#: By the name on the wire: how a value is read, whether null is fine, and the name that it is loaded under.
+_Fields = Mapping[str, tuple[Way, bool, str]]
 
 
 class Brisk(Schema):
@@ -54,11 +55,11 @@ class Brisk(Schema):
         hooks = self._hooks
         whole = [name for name, many, options in hooks[VALIDATES_SCHEMA] if many or options["pass_original"]]
         unheard = [*hooks[PRE_LOAD], *hooks[POST_LOAD], *hooks[VALIDATES], *whole]
-        self._is_brisk = not unheard and all(map(_is_plain, self.load_fields.values()))
+        self._is_brisk = not unheard
         self._rules: list[Callable[..., Any]] = [getattr(self, name) for name, _, _ in hooks[VALIDATES_SCHEMA]]
         by_name = {field.data_key or name: field for name, field in self.load_fields.items()}
         known: _Fields = {
-            name: (field._deserialize, tuple(field.validators), field.allow_none, field.attribute or str(field.name))
+            name: (way(field), field.allow_none and _is_plain(field), field.attribute or str(field.name))
             for name, field in by_name.items()
         }
         #: What must be there, or what is put where it is not, and under which name.
@@ -71,11 +72,22 @@ class Brisk(Schema):
         return known
 
 
-def each_at_once(field: fields.Field[Any], values: Sequence[Any]) -> list[Any]:
+def way(field: fields.Field[Any]) -> Way:
+    """Return how a field is read: by a shorter way of its own, where it has one that comes to the same.
+
+    Whatever is in doubt on the way raises a ValidationError, which need not say why.
+    """
+    if not _is_plain(field):
+        return _left_to_marshmallow, ()
+    shorter: Callable[[], Way | None] | None = getattr(field, "shorter", None)
+    return (shorter and shorter()) or (field._deserialize, tuple(field.validators))
+
+
+def each_at_once(its: Way, values: Sequence[Any]) -> list[Any]:
     """Return what a field makes of each value. Raises a ValidationError at the first doubt, without a word of it."""
-    if None in values or not _is_plain(field):
-        raise ValidationError("left to marshmallow")
-    read, rules = field._deserialize, field.validators
+    if None in values:
+        raise ValidationError("null")
+    read, rules = its
     found = [read(value, None, None) for value in values]
     for check in rules:
         for one in found:
@@ -90,7 +102,7 @@ def _read(data: dict[str, Any], known: _Fields) -> dict[str, Any]:
     for name, value in data.items():
         if name not in known:
             raise ValidationError("unknown")
-        read, rules, may_be_null, key = known[name]
+        (read, rules), may_be_null, key = known[name]
         if value is not None:
             loaded[key] = found = read(value, name, data)
             for check in rules:
@@ -101,6 +113,10 @@ def _read(data: dict[str, Any], known: _Fields) -> dict[str, Any]:
         else:
             raise ValidationError("null")
     return loaded
+
+
+def _left_to_marshmallow(_value: Any, _attr: Any, _data: Any) -> Any:
+    raise ValidationError("left to marshmallow")
 
 
 def _is_plain(field: fields.Field[Any]) -> bool:
