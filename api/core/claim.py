@@ -30,8 +30,7 @@ class Attachment:
     content_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """Everything that the bytes of a message are made from, frozen when it was accepted.
 
     `message_id` holds its angle brackets; `date` is aware. `bcc` is not here: it stands in no header.

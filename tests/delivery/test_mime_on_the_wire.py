@@ -92,8 +92,9 @@ letter = st.builds(
     text=text,
     html=st.none() | text,
     headers=st.lists(st.tuples(st.sampled_from(["X-Order", "List-Unsubscribe"]), line), max_size=2).map(tuple),
+    attachments=st.just(()),
 )
-claim = st.builds(lambda content, to: a_claim(to.email, **vars_of(content)), letter, mailbox)
+claim = st.builds(lambda content, to: a_claim(to.email, **content._asdict()), letter, mailbox)
 claims = st.lists(claim, min_size=1, max_size=6)
 random_mail = settings(
     max_examples=15,
@@ -147,10 +148,6 @@ def wire(request: pytest.FixtureRequest, busy_relay: Relay) -> Iterator[Wire]:
     with Streaming(mail_to(relay)) as streaming:
         yield Wire(relay, streaming)
     assert len(relay.connections()) <= 1
-
-
-def vars_of(content: Content) -> dict[str, Any]:
-    return {name: getattr(content, name) for name in Content.__slots__}
 
 
 def with_crlf(written: str) -> str:

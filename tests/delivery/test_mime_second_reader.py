@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from api.delivery.mime import assemble
 from tests.delivery.test_mime import BILL, LETTER, LOGO, letter, with_crlf
 
-CHINESE = replace(LETTER, subject="你的订单已发出", text="你好，安！\n订单已经发出。\n" * 40, html="<p>你好</p>\n" * 90)
-EMOJI = replace(LETTER, subject="🎉 Hooray 👩‍👩‍👧‍👦", text="🎉" * 300 + "\n.\n", html="<p>👩‍👩‍👧‍👦</p>")
-RIGHT_TO_LEFT = replace(LETTER, subject="שלום עולם", text="مرحبا بالعالم\n.\nشكرا\n", html='<p dir="rtl">שלום</p>\n')
-LONG = replace(LETTER, subject="word " * 60 + "end", text="x" * 5000 + "\n", html="<p>" + "y" * 9000 + "</p>")
-FILES = replace(LETTER, attachments=(LOGO, BILL, replace(BILL, filename="Rechnung für Zoë.pdf", content=b"\r\n.\r\n")))
+CHINESE = LETTER._replace(subject="你的订单已发出", text="你好，安！\n订单已经发出。\n" * 40, html="<p>你好</p>\n" * 90)
+EMOJI = LETTER._replace(subject="🎉 Hooray 👩‍👩‍👧‍👦", text="🎉" * 300 + "\n.\n", html="<p>👩‍👩‍👧‍👦</p>")
+RIGHT_TO_LEFT = LETTER._replace(subject="שלום עולם", text="مرحبا بالعالم\n.\nشكرا\n", html='<p dir="rtl">שלום</p>\n')
+LONG = LETTER._replace(subject="word " * 60 + "end", text="x" * 5000 + "\n", html="<p>" + "y" * 9000 + "</p>")
+FILES = LETTER._replace(attachments=(LOGO, BILL, replace(BILL, filename="Rechnung für Zoë.pdf", content=b"\r\n.\r\n")))
 
 
 def people(found):
@@ -66,7 +66,7 @@ def test_it_is_read_as_it_was_written(content):
 @settings(deadline=None, max_examples=300)
 @given(letter)
 def test_any_letter_is_read_as_it_was_written(content):
-    check(replace(content, attachments=tuple(map(as_a_file, content.attachments))))
+    check(content._replace(attachments=tuple(map(as_a_file, content.attachments))))
 
 
 def as_a_file(one):
