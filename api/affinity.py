@@ -2,7 +2,8 @@
 
 Python runs one thread at a time. Where the kernel spreads the threads over several processors, nearly every turn wakes
 a sleeping one and finds its caches cold, which can cost more than the work itself. So a process keeps to one processor,
-the one that others use least, and looks now and then whether that is still so (Linux, sched(7) and proc(5)).
+the one that others use least, and looks now and then whether that is still so (Linux, sched(7) and proc(5)). The
+thread that does a server's network, which is no Python, goes where it likes.
 """
 
 import logging
@@ -33,6 +34,8 @@ _TICK = os.sysconf("SC_CLK_TCK")
 _IDLE = (3, 4)
 #: Fields before those of guests, which are in the others already.
 _FIELDS = 8
+#: What granian's threads are called. The eldest waits for the network, and hands each request to one of the others.
+_NATIVE = "tokio-rt-worker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class Berth:
 
     def __init__(self, allowed: Collection[int]) -> None:
         self._allowed = frozenset(allowed)
+        self._network: int | None = None
         before = self._look()
         time.sleep(GLANCE)
         self._seen = self._look()
@@ -77,12 +81,22 @@ class Berth:
 
     def _take(self) -> None:
         """Bring all threads to the place, also those that were started by one that was not there yet."""
-        for name in os.listdir(_TASKS):
+        threads = sorted(map(int, os.listdir(_TASKS)))
+        if self._network is None:
+            self._network = next(filter(_is_native, threads), None)
+        for thread in threads:
             with suppress(ProcessLookupError):
-                os.sched_setaffinity(int(name), {self.place})
+                os.sched_setaffinity(thread, self._allowed if thread == self._network else {self.place})
 
     def _look(self) -> Look:
         return Look(time.monotonic(), _busy(self._allowed), time.process_time())
+
+
+def _is_native(thread: int) -> bool:
+    try:
+        return (_TASKS / str(thread) / "comm").read_text().strip() == _NATIVE
+    except OSError:  # it has ended
+        return False
 
 
 def keep() -> None:
