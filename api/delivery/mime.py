@@ -25,6 +25,7 @@ __all__ = ["UnsendableMessage", "assemble", "dot_stuff"]
 
 #: Most messages hold none.
 _DOT_LINE = re.compile(rb"\n\.")
+_UNDERSCORE = 0x5F
 
 
 def assemble(content: Content) -> bytes:
@@ -118,6 +119,7 @@ def _boundary(seed: str, bodies: Sequence[bytes]) -> bytes:
     """
     boundary = b"=_" + blake2b(seed.encode("ascii"), digest_size=16).hexdigest().encode("ascii")
     for body in bodies:
-        if boundary in body:
+        # Base64 has no underscore and most texts have none, which is known at once.
+        if _UNDERSCORE in body and boundary in body:
             return _boundary(boundary.decode("ascii"), bodies)
     return boundary

@@ -13,6 +13,8 @@ from api.delivery.headers import UnsendableMessage, check, escaped_runs, fold, i
 _LINE_LIMIT_7BIT = 990
 _PLAIN_OCTETS = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x7F)])
 _BEYOND_ASCII = bytes(range(0x80, 0x100))
+#: As a number: of octets given as bytes, `in` first asks whether they are one, by an exception.
+_CR = 0x0D
 _ENCODED_LINE = 76
 
 #: An mbox puts ">" before "From "; a lone dot ends the message for who forgets to look for stuffing. A pattern that
@@ -67,7 +69,7 @@ def _line_ends(data: bytes) -> tuple[bytes, bytes]:
     """Return the text with LF, and with CRLF, for each of its line ends (CRLF, CR, LF)."""
     lines = data.replace(b"\r", b"")
     canonical = to_crlf(lines)
-    if b"\r" not in data or canonical == data:
+    if _CR not in data or canonical == data:
         return lines, canonical
     lines = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     return lines, to_crlf(lines)
