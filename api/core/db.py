@@ -90,10 +90,10 @@ def configure(app: Flask) -> None:
 
 
 def close(app: Flask) -> None:
-    """Let go of the connections and the lock files, for good: whoever watches the tables is seen off first."""
-    unwatch: Callable[[], None] | None = app.extensions.get("postroom.unwatch")
-    if unwatch is not None:
-        unwatch()
+    """Let go of the connections and the lock files; whoever watches the tables is seen off first."""
+    rest: Callable[[], None] | None = app.extensions.get("postroom.rest")
+    if rest is not None:
+        rest()
     with app.app_context():
         db.session.remove()
         db.engine.dispose()

@@ -82,6 +82,7 @@ class Watch:
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
         self._draining = False
+        self._resting = False
 
     @property
     def is_draining(self) -> bool:
@@ -119,13 +120,18 @@ class Watch:
         self._draining = True
         self._tell_all()
 
-    def end(self) -> None:
-        """Drain, and wait for the thread: what it reads by is about to be closed."""
-        self.drain()
+    def rest(self) -> None:
+        """Have everybody who waits look for themselves, and see the thread off: what it reads by is about to be closed.
+
+        A forked child may well go on with the same app, so whoever comes to wait is welcome again.
+        """
         thread = self._thread
+        if thread is None:
+            return
+        self._resting = True
         self._wake.set()
-        if thread is not None:
-            thread.join(END_SECONDS)
+        thread.join(END_SECONDS)
+        self._resting = False
 
     def leave(self, seat: "Seat") -> None:
         """Free a seat; doing it twice is harmless."""
@@ -153,7 +159,7 @@ class Watch:
             self._wake.clear()
             with self._lock:
                 waiters = list(self._waiters)
-                if not waiters or self.is_draining:
+                if not waiters or self.is_draining or self._resting:
                     self._thread = None
                     break
             try:
@@ -206,7 +212,7 @@ def configure(app: Flask, *, seats: int) -> None:
     app.extensions["postroom.watch"] = watch
     app.extensions["postroom.written"] = watch.nudge
     app.extensions["postroom.drain"] = watch.drain
-    app.extensions["postroom.unwatch"] = watch.end
+    app.extensions["postroom.rest"] = watch.rest
 
 
 def current() -> Watch:

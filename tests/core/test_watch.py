@@ -2,7 +2,7 @@
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 from functools import partial
 from uuid import uuid4
@@ -205,10 +205,12 @@ def test_whoever_closes_the_app_waits_for_what_is_being_read(app, accept, mark, 
     assert reads.wait(PATIENCE)
     with ThreadPoolExecutor(1) as pool:
         closing = pool.submit(close, app)
-        assert waiting.result(PATIENCE) is True  # everybody is told to go
-        assert not closing.done()
+        assert not wait([closing], timeout=0.3).done
         may_end.set()
         closing.result(PATIENCE)
+        assert waiting.result(PATIENCE) is True  # to look for themselves
+    monkeypatch.undo()
+    assert waits(notification, before, seconds=0.2).result(PATIENCE) is False  # who comes again is welcome
 
 
 def test_waiting_opens_no_connection(app, accept, mark, waits):
