@@ -91,7 +91,7 @@ _CLAIM = Statement(
         possible_duplicate=or_(_ROW.possible_duplicate, _ROW.handed),
         handed=false(),
     )
-    .returning(raw(_ROW.id), raw(_ROW.notification_id), _ROW.recipient, _ROW.attempts, _END)
+    .returning(raw(_ROW.id), raw(_ROW.notification_id), _ROW.recipient, _ROW.attempts, _END, _ROW.lapses)
 )
 #: What a released row goes back to: the attempt that is taken back was its first, or not.
 _BEFORE = case((Delivery.attempts > 1, DeliveryStatus.DEFERRED.value), else_=DeliveryStatus.QUEUED.value)
@@ -141,10 +141,11 @@ def claim(
     frozen = contents.load_claimed(session, holder=holder, token=token) if held else {}
     if len(held) > len(frozen):
         held = _release_heavy(session, held, frozen, now=now)
-    # RETURNING promises no order; ids are time-ordered.
+    # RETURNING promises no order; ids are time-ordered. Whom holders have died with comes last: if it is what killed
+    # them, the others are sent by then, and if not, it is not in the first one's hands again when that is killed.
     return [
         Claim(uuid_of(id_), token, attempts, transport, uuid_of(notification_id), recipient, frozen[notification_id])
-        for id_, notification_id, recipient, attempts, _ in sorted(held, key=itemgetter(0))
+        for id_, notification_id, recipient, attempts, _, _ in sorted(held, key=itemgetter(5, 0))
     ]
 
 
@@ -232,7 +233,7 @@ def _touched(session: Session, statement: Update) -> bool:
 def _finish_unsendable(session: Session, rows: Iterable[Any], *, transport: str, now: datetime) -> None:
     """Finish claimed rows that must not be sent, as `_END` says of each."""
     ends: dict[DeliveryStatus, list[UUID]] = {}
-    for id_, _, _, _, end in rows:
+    for id_, _, _, _, end, _ in rows:
         ends.setdefault(DeliveryStatus(end), []).append(uuid_of(id_))
     for status, ids in ends.items():
         # Only the parked one was really tried; of the others the attempt is taken back.

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from api.core import addresses, clock, dispatchers, journal, outbox, steering
+from api.core import addresses, clock, dispatchers, estate, journal, outbox, steering
 from api.core.claim import Address, Settlement
 from api.core.db import transact
 from api.core.models import Attempt, Delivery
@@ -174,6 +174,22 @@ def test_a_message_that_kills_its_workers_is_parked_after_three_claims(accept, c
     parked = delivery(notification)
     assert parked.status is DeliveryStatus.FAILED
     assert "parked" in parked.history[0].reply
+
+
+def test_what_a_worker_died_with_is_claimed_last_and_not_held_against_it_twice(accept, claim, delivery, at):
+    old = accept()
+    claim(by=uuid4())
+    at(minutes=20)
+    young = accept()
+    worker = uuid4()
+    assert [held.notification_id for held in claim(by=worker)] == [young.id, old.id]
+
+    assert transact(lambda session: estate.spare(session, worker, most=1)) == 1
+
+    assert (delivery(old).status, delivery(young).status) == (DeliveryStatus.DEFERRED, DeliveryStatus.SENDING)
+    at(minutes=40)
+    assert [held.notification_id for held in claim(by=uuid4())] == [old.id, young.id]
+    assert (delivery(old).lapses, delivery(young).lapses) == (1, 1)
 
 
 def test_a_result_forgets_the_workers_that_died_before_it(accept, claim, settle, delivery, at):
