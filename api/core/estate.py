@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from api.core import clock
 from api.core.models import Delivery
-from api.core.outbox import UNCLAIMED, touched
+from api.core.outbox import SUSPICION, UNCLAIMED, touched
 from schemas.vocabulary import DeliveryStatus
 
 
@@ -43,7 +43,7 @@ def spare(session: Session, holder: UUID, *, most: int) -> int:
         Delivery.status == DeliveryStatus.SENDING,
         Delivery.handed.is_(False),
     )
-    taken = select(Delivery.id).where(mine).order_by(Delivery.due_at, Delivery.lapses, Delivery.id).limit(most)
+    taken = select(Delivery.id).where(mine).order_by(Delivery.due_at, *SUSPICION, Delivery.id).limit(most)
     suspects = session.scalars(taken).all()
     spared = update(Delivery).where(mine, Delivery.id.not_in(suspects))
     return touched(session, spared.values(**UNCLAIMED, due_at=clock.utcnow()))

@@ -71,6 +71,8 @@ _OLDEST = (
     .with_for_update(skip_locked=True)
     .cte("due")
 )
+#: How likely it is that a row kills who holds it: by whom it was lost, and whether it was let into DATA then.
+SUSPICION = (_ROW.lapses, _ROW.possible_duplicate)
 #: How a claimed row ends that must not be sent; null for all others.
 _END = case(
     (_ROW.withdrawn, literal_column("'cancelled'")),
@@ -91,7 +93,7 @@ _CLAIM = Statement(
         possible_duplicate=or_(_ROW.possible_duplicate, _ROW.handed),
         handed=false(),
     )
-    .returning(raw(_ROW.id), raw(_ROW.notification_id), _ROW.recipient, _ROW.attempts, _END, _ROW.lapses)
+    .returning(raw(_ROW.id), raw(_ROW.notification_id), _ROW.recipient, _ROW.attempts, _END, *SUSPICION)
 )
 #: What a released row goes back to: the attempt that is taken back was its first, or not.
 _BEFORE = case((Delivery.attempts > 1, DeliveryStatus.DEFERRED.value), else_=DeliveryStatus.QUEUED.value)
@@ -141,11 +143,11 @@ def claim(
     frozen = contents.load_claimed(session, holder=holder, token=token) if held else {}
     if len(held) > len(frozen):
         held = _release_heavy(session, held, frozen, now=now)
-    # RETURNING promises no order; ids are time-ordered. Whom holders have died with comes last: if it is what killed
-    # them, the others are sent by then, and if not, it is not in the first one's hands again when that is killed.
+    # RETURNING promises no order; ids are time-ordered. What holders have died with comes last: if it is what killed
+    # them, the others are sent by then, and if not, it is not the first in hand again when the next one is killed.
     return [
         Claim(uuid_of(id_), token, attempts, transport, uuid_of(notification_id), recipient, frozen[notification_id])
-        for id_, notification_id, recipient, attempts, _, _ in sorted(held, key=itemgetter(5, 0))
+        for id_, notification_id, recipient, attempts, *_ in sorted(held, key=itemgetter(5, 6, 0))
     ]
 
 
@@ -233,7 +235,7 @@ def _touched(session: Session, statement: Update) -> bool:
 def _finish_unsendable(session: Session, rows: Iterable[Any], *, transport: str, now: datetime) -> None:
     """Finish claimed rows that must not be sent, as `_END` says of each."""
     ends: dict[DeliveryStatus, list[UUID]] = {}
-    for id_, _, _, _, end, _ in rows:
+    for id_, _, _, _, end, *_ in rows:
         ends.setdefault(DeliveryStatus(end), []).append(uuid_of(id_))
     for status, ids in ends.items():
         # Only the parked one was really tried; of the others the attempt is taken back.

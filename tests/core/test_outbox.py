@@ -280,7 +280,7 @@ def test_what_a_dead_dispatchers_journal_knew_is_stored(accept, claim, delivery,
 
     bury(journal.Replay((Settlement(sent, SENT, clock.utcnow()),), (begun,)))
 
-    assert [held.delivery_id for held in claim(by=uuid4())] == [begun.delivery_id, untouched.delivery_id]
+    assert [held.delivery_id for held in claim(by=uuid4())] == [untouched.delivery_id, begun.delivery_id]
     assert [delivery(one).status for one in accepted] == [D.SENT, D.SENDING, D.SENDING]
     assert [delivery(one).possible_duplicate for one in accepted] == [False, True, False]
 
@@ -289,16 +289,29 @@ def test_what_a_dead_dispatcher_cannot_have_taken_up_is_not_blamed_for_its_death
     most = app.extensions["postroom.dispatch"].senders * dispatchers.TAKEN_UP
     accepted = [accept() for _ in range(most + 2)]
 
-    for _ in range(outbox.MAX_LAPSES):
-        held = claim(by=transact(dispatchers.register))
-        bury(journal.Replay((), (held[0],)))
+    begun, *_ = claim(by=transact(dispatchers.register))
+    bury(journal.Replay((), (begun,)))
 
     claim(by=uuid4())
-    begun, *taken_up = accepted[: most + 1]
-    assert [delivery(one).status for one in (begun, *taken_up)] == [D.FAILED] * (most + 1)
+    assert [delivery(one).lapses for one in accepted] == [1] * (most + 1) + [0]
     untouched = delivery(accepted[-1])
-    assert (untouched.status, untouched.lapses, untouched.attempts) == (D.SENDING, 0, 1)
-    assert not untouched.possible_duplicate
+    assert (untouched.status, untouched.attempts) == (D.SENDING, 1)
+    assert [delivery(one).possible_duplicate for one in accepted] == [True] + [False] * (most + 1)
+
+
+def test_what_kills_each_worker_that_begins_it_is_parked_alone(accept, claim, delivery, settle, bury):
+    guilty, *others = [accept() for _ in range(4)]
+    dead = 0
+    while delivery(guilty).status is not D.FAILED:
+        assert dead <= outbox.MAX_LAPSES
+        for held in claim(by=transact(dispatchers.register)):
+            if held.notification_id == guilty.id:
+                bury(journal.Replay((), (held,)))
+                dead += 1
+                break
+            settle(held, SENT)
+    assert dead == outbox.MAX_LAPSES
+    assert [delivery(one).status for one in others] == [D.SENT] * 3
 
 
 def test_without_its_journal_all_that_a_dead_dispatcher_held_may_be_a_duplicate(accept, claim, delivery, at, bury):
