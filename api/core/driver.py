@@ -34,6 +34,10 @@ from sqlalchemy.types import NullType
 
 from schemas.instants import to_the_second
 
+#: Before the name of the table, for SQLite: what breaks a rule of the tables ends the transaction. SQLite need not note
+#: then, page by page and for many rows in a temporary file, how one statement is undone.
+OR_ROLLBACK = "OR ROLLBACK"
+
 _new = object.__new__
 #: The ways to an id's values past its refusal to be changed.
 _set_int, _set_safe = vars(UUID)["int"].__set__, vars(UUID)["is_safe"].__set__

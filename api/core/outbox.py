@@ -40,7 +40,7 @@ from sqlalchemy.orm import Session
 
 from api.core import clock, contents, retry, settling
 from api.core.claim import Blame, Claim, Hold, Reply, Result, Settlement
-from api.core.driver import Statement, codec, instant_of, raw, uuid_of
+from api.core.driver import OR_ROLLBACK, Statement, codec, instant_of, raw, uuid_of
 from api.core.models import Delivery, Notification
 from schemas.vocabulary import DeliveryStatus, Outcome, Phase
 
@@ -82,6 +82,7 @@ _END = case(
 )
 _CLAIM = Statement(
     update(_TABLE)
+    .prefix_with(OR_ROLLBACK, dialect="sqlite")
     .where(_ROW.id.in_(select(_OLDEST.c.id)))
     .values(
         status=DeliveryStatus.SENDING,

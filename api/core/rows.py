@@ -107,11 +107,15 @@ def _shaped(dialect: Dialect, table: Table, names: tuple[str, ...]) -> Insertion
 
 
 @lru_cache(maxsize=128)
-def insertion(dialect: Dialect, table: Table, names: tuple[str, ...]) -> Insertion:
-    """Return the INSERT of rows that have these columns in this order; for dialects whose parameters are `?`."""
+def insertion(dialect: Dialect, table: Table, names: tuple[str, ...], otherwise: str = "") -> Insertion:
+    """Return the INSERT of rows that have these columns in this order; for dialects whose parameters are `?`.
+
+    `otherwise` is what SQLite does with a row that breaks a rule, if not what it always does.
+    """
     # SQLAlchemy would put the columns into the table's order.
     form = dialect.identifier_preparer
-    into = f"INSERT INTO {form.format_table(table)} ({', '.join([form.quote(name) for name in names])}) VALUES "  # noqa: S608 -- names of ours
+    columns = ", ".join([form.quote(name) for name in names])
+    into = f"INSERT {otherwise} INTO {form.format_table(table)} ({columns}) VALUES "  # noqa: S608 -- names of ours
     row = f"({', '.join('?' * len(names))})"
     texts = {size: into + ", ".join([row] * size) for size in _SIZES}
     ways = [_process(dialect, table.columns[name]) for name in names]

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from api.core import retry
 from api.core.claim import Settlement
-from api.core.driver import Codec, Statement, codec, each, listed, raw
+from api.core.driver import OR_ROLLBACK, Codec, Statement, codec, each, listed, raw
 from api.core.models import Attempt, Delivery
 from api.core.rows import insertion, write
 from schemas.vocabulary import DeliveryStatus, Outcome
@@ -26,6 +26,7 @@ _HELD = and_(
 )
 _SENT = Statement(
     update(_TABLE)
+    .prefix_with(OR_ROLLBACK, dialect="sqlite")
     .where(_HELD)
     .values(status=DeliveryStatus.SENT, finished_at=bindparam("at"), **_LET_GO)
     .returning(raw(_TABLE.c.id))
@@ -100,7 +101,8 @@ def remember(session: Session, settlements: Sequence[Settlement]) -> None:
         if connection.dialect.name == "postgresql":
             _REMEMBER_ALL.columns(connection, _REMEMBERED, rows)
         else:
-            write(connection.exec_driver_sql, [(insertion(connection.dialect, _HISTORY, _REMEMBERED), rows)])
+            into = insertion(connection.dialect, _HISTORY, _REMEMBERED, OR_ROLLBACK)
+            write(connection.exec_driver_sql, [(into, rows)])
 
 
 def _store_sent(session: Session, token: UUID, sent: Sequence[Settlement]) -> Sequence[Settlement]:

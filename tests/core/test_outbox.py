@@ -4,9 +4,10 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
-from api.core import addresses, clock, dispatchers, estate, journal, outbox, steering
-from api.core.claim import Address, Settlement
+from api.core import addresses, clock, dispatchers, estate, journal, outbox, policy, settling, steering
+from api.core.claim import Address, Hold, Settlement
 from api.core.db import transact
 from api.core.models import Attempt, Delivery
 from schemas.vocabulary import DeliveryStatus, Outcome
@@ -63,6 +64,29 @@ def test_a_result_is_stored_with_the_relays_reply(accept, claim, settle, deliver
         (result.reply.code, result.reply.enhanced_code, result.reply.text)
     ]
     assert (settled.finished_at is None) == (status is DeliveryStatus.DEFERRED)
+
+
+def test_what_breaks_a_rule_of_the_tables_undoes_the_whole_transaction(accept, claim, settle, delivery):
+    notification = accept()
+    held = claim()[0]
+    stranger = Hold(uuid4(), held.token, attempt=1, transport=held.transport)
+
+    def work(session):
+        assert (
+            settling.settle(
+                session, [Settlement(held, SENT, clock.utcnow())], schedule=policy.current().schedule, rand=float
+            )
+            == []
+        )
+        settling.remember(session, [Settlement(stranger, SENT, clock.utcnow())])
+
+    with pytest.raises(IntegrityError):
+        transact(work, durable=False)
+
+    assert delivery(notification).status is DeliveryStatus.SENDING
+    assert delivery(notification).history == []
+    assert settle(held, SENT)
+    assert len(delivery(notification).history) == 1
 
 
 def test_a_deferred_delivery_falls_due_after_the_first_pause_and_not_before(accept, claim, settle, at):
