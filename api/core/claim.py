@@ -43,8 +43,9 @@ class Content(NamedTuple):
     cc: tuple[Address, ...]
     reply_to: tuple[Address, ...]
     subject: str
-    text: str | None
-    html: str | None
+    #: Octets are UTF-8, as the table holds it: most of what is claimed is sent without being read.
+    text: str | bytes | None
+    html: str | bytes | None
     headers: tuple[tuple[str, str], ...] = ()
     attachments: tuple[Attachment, ...] = ()
 

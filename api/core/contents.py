@@ -9,7 +9,7 @@ from sqlalchemy import Table, bindparam, delete, func, select
 from sqlalchemy.orm import Session
 
 from api.core import attachments, claim, transports
-from api.core.driver import Statement, codec, each, instant_of, listed, raw, uuid_of
+from api.core.driver import Statement, codec, each, instant_of, listed, octets, raw, uuid_of
 from api.core.models import Content, Delivery, Notification
 
 #: Bytes of files that a dispatcher has in memory at most, but for a single message that is larger.
@@ -18,23 +18,22 @@ MAX_ATTACHED = 64 * 1024 * 1024
 _CONTENT = cast(Table, Content.__table__).c
 _NOTIFICATION = cast(Table, Notification.__table__).c
 _DELIVERY = cast(Table, Delivery.__table__).c
-#: In the order in which `_frozen` takes them.
+#: In the order in which `_frozen` takes them; the texts come behind.
 _COLUMNS = (
     raw(_CONTENT.notification_id),
     _CONTENT.attached,
     _CONTENT.sender_email,
     _CONTENT.sender_name,
     raw(_CONTENT.headers),
-    _CONTENT.text,
-    _CONTENT.html,
     _NOTIFICATION.subject,
     _NOTIFICATION.message_id,
     raw(_NOTIFICATION.created_at),
 )
 _ALL = select(*_COLUMNS).join_from(Content.__table__, Notification.__table__)
-_OF = Statement(_ALL.where(_CONTENT.notification_id.in_(each("ids"))))
+_OF = Statement(_ALL.add_columns(_CONTENT.text, _CONTENT.html).where(_CONTENT.notification_id.in_(each("ids"))))
+# Who only sends a text wants it in UTF-8, as it lies there.
 _CLAIMED = Statement(
-    _ALL.where(
+    _ALL.add_columns(octets(_CONTENT.text), octets(_CONTENT.html)).where(
         _CONTENT.notification_id.in_(
             select(_DELIVERY.notification_id).where(
                 _DELIVERY.holder == bindparam("me"), _DELIVERY.token == bindparam("claim")
@@ -117,7 +116,7 @@ def _fitting(weights: Mapping[UUID, int], used: int) -> list[UUID]:
 
 
 def _frozen(row: Sequence[Any], files: tuple[claim.Attachment, ...]) -> claim.Content:
-    _, _, email, name, headers, text, html, subject, message_id, created_at = row
+    _, _, email, name, headers, subject, message_id, created_at, text, html = row
     if isinstance(headers, str):
         headers = _parse(headers)[0]
     return claim.Content(

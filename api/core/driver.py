@@ -128,6 +128,27 @@ def _listed_by_postgresql(element: _Listed, compiler: SQLCompiler, **options: An
     return f"json_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS JSON))"
 
 
+class _Octets(FunctionElement[Any]):
+    name = "octets"
+    inherit_cache = True
+
+
+@compiles(_Octets, "sqlite")
+def _octets_by_sqlite(element: _Octets, compiler: SQLCompiler, **options: Any) -> str:
+    return f"CAST({compiler.process(element.clauses, **options)} AS BLOB)"
+
+
+@compiles(_Octets, "postgresql")
+def _octets_by_postgresql(element: _Octets, compiler: SQLCompiler, **options: Any) -> str:
+    # Its octets would come as twice as many hexadecimal digits.
+    return compiler.process(element.clauses, **options)
+
+
+def octets(column: ColumnExpressionArgument[Any]) -> ColumnElement[Any]:
+    """Return a text as its octets in UTF-8, where the driver has them for less than the text."""
+    return _Octets(column)
+
+
 def each(name: str) -> Select[UUID]:
     """Return what stands behind IN for a parameter that `listed` has made: one text, however many ids there are."""
     return select(cast(_Listed(bindparam(name, type_=Text)).table_valued("value").c.value, Uuid))

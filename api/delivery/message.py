@@ -143,8 +143,8 @@ class FrozenMessage(Message):
             "reply_to": None,
             "cc": [],
             "bcc": [],
-            "alts": {} if content.html is None else {"html": content.html},
-            "body": content.text,
+            "alts": {} if content.html is None else {"html": _read(content.html)},
+            "body": _read(content.text),
             "date": content.date.timestamp(),
             "msgId": content.message_id,
             "charset": None,
@@ -162,6 +162,10 @@ class FrozenMessage(Message):
     def content(self) -> Content:
         """Return the content as it was frozen."""
         return self._content
+
+
+def _read(text: str | bytes | None) -> str | None:
+    return text.decode() if isinstance(text, bytes) else text
 
 
 def mailbox(value: Mailbox) -> Address:

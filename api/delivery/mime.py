@@ -34,18 +34,17 @@ def assemble(content: Content) -> bytes:
     A text decodes to what it was, with CRLF line ends; only a 7bit text that is the whole message gains its missing
     last line end. Raises UnsendableMessage for what no message may hold.
     """
-    fields = "".join(_fields(content)).encode("ascii")
+    fields = parts.checked("".join(_fields(content)).encode("ascii"))
     root = _root(content)
     return b"".join((fields, b"MIME-Version: 1.0\r\n", root.head, b"\r\n", parts.ended(root)))
 
 
 def dot_stuff(message: bytes) -> bytes:
-    """Return the message as it follows DATA, the final dot included (RFC 5321 4.5.2).
+    """Return an assembled message as it follows DATA, the final dot included (RFC 5321 4.5.2).
 
-    Raises UnsendableMessage for a bare CR or LF, which servers read in different ways (RFC 5321 2.3.8).
+    That its line ends are CRLF, each of its parts has seen to: to look through all of it once more takes a tenth of
+    what assembling takes.
     """
-    if not parts.is_canonical(message):
-        raise UnsendableMessage("The message holds a bare CR or LF.")
     stuffed = message.replace(b"\r\n.", b"\r\n..") if _DOT_LINE.search(message) else message
     start = b"." if message.startswith(b".") else b""
     end = b".\r\n" if not message or message.endswith(b"\r\n") else b"\r\n.\r\n"

@@ -16,6 +16,8 @@ _BEYOND_ASCII = bytes(range(0x80, 0x100))
 #: As a number: of octets given as bytes, `in` first asks whether they are one, by an exception.
 _CR = 0x0D
 _ENCODED_LINE = 76
+#: Octets by which the density of those beyond ASCII is judged.
+_SAMPLE = 256
 
 #: An mbox puts ">" before "From "; a lone dot ends the message for who forgets to look for stuffing. A pattern that
 #: begins with one plain octet is found in half the time that `in` takes.
@@ -46,23 +48,26 @@ class Part(NamedTuple):
     encoding: str
 
 
-def text(subtype: str, content: str) -> Part:
-    """Return `content` as `text/<subtype>` in UTF-8, its line ends (CRLF, CR, LF) made CRLF.
+def text(subtype: str, content: str | bytes) -> Part:
+    """Return `content`, octets being UTF-8, as `text/<subtype>`, its line ends (CRLF, CR, LF) made CRLF.
 
     7bit where every octet and line may stand as it is, else quoted-printable or base64 by the shorter.
     Raises UnsendableMessage for lone surrogates.
     """
-    try:
-        data = content.encode()
-    except UnicodeEncodeError:
-        raise UnsendableMessage(f"The text/{subtype} body holds a lone surrogate.") from None
-    octets_over_ascii = len(data) - len(content)
+    data = content if isinstance(content, bytes) else _octets(subtype, content)
     lines, canonical = _line_ends(data)
-    if not octets_over_ascii and _stands_as_it_is(canonical):
+    if data.isascii() and _stands_as_it_is(canonical):
         encoding, body = "7bit", canonical
     else:
-        encoding, body = _encode(lines, canonical, octets_over_ascii)
+        encoding, body = _encode(lines, canonical)
     return Part(_text_head(subtype, encoding), body, encoding)
+
+
+def _octets(subtype: str, content: str) -> bytes:
+    try:
+        return content.encode()
+    except UnicodeEncodeError:
+        raise UnsendableMessage(f"The text/{subtype} body holds a lone surrogate.") from None
 
 
 def _line_ends(data: bytes) -> tuple[bytes, bytes]:
@@ -76,14 +81,21 @@ def _line_ends(data: bytes) -> tuple[bytes, bytes]:
 
 
 def to_crlf(lines: bytes) -> bytes:
-    """Return LF-ended text with CRLF."""
+    """Return LF-ended text with CRLF. Raises UnsendableMessage for a CR, which would be a bare one or stand twice."""
+    if _CR in lines:
+        raise UnsendableMessage("A text holds a bare CR.")
     # Of one octet alone, replacing takes a tenth of what searching for two takes.
     return lines.replace(b"\n", b"\r\n")
 
 
-def is_canonical(data: bytes) -> bool:
-    """Tell whether every CR and LF is a part of a CRLF."""
-    return to_crlf(data.replace(b"\r", b"")) == data
+def checked(head: bytes) -> bytes:
+    """Return header lines in which every CR and LF is a part of a CRLF. Raises UnsendableMessage for others.
+
+    Servers read a bare one in different ways (RFC 5321 2.3.8), and behind it might stand another command.
+    """
+    if to_crlf(head.replace(b"\r", b"")) != head:
+        raise UnsendableMessage("A header holds a bare CR or LF.")
+    return head
 
 
 @cache
@@ -93,23 +105,22 @@ def _text_head(subtype: str, encoding: str) -> bytes:
     return head.encode("ascii")
 
 
-def _encode(lines: bytes, canonical: bytes, octets_over_ascii: int) -> tuple[str, bytes]:
-    """Return the shorter encoding's name, and in it the text, which is given with LF and with CRLF.
-
-    `octets_over_ascii` is by how much the text's octets outnumber its characters.
-    """
+def _encode(lines: bytes, canonical: bytes) -> tuple[str, bytes]:
+    """Return the shorter encoding's name, and in it the text, which is given with LF and with CRLF."""
     in_base64 = _base64_length(canonical)
-    # A non-ASCII character of n octets takes 3n quoted and adds n - 1 to the difference, n being 2 to 4. So this is the
-    # least that quoted-printable can come to; where base64 beats even that, the slower encoder is not run. Where it is
-    # near that, the octets are counted.
-    least = len(canonical) + octets_over_ascii * 8 // 3
-    if in_base64 * 9 < least * 10:
-        least = len(canonical) + 2 * (len(canonical) - len(canonical.translate(None, _BEYOND_ASCII)))
-    if least <= in_base64:
+    # Where base64 beats even the least that quoted-printable can come to, the slower encoder is not run. That is when
+    # about a fifth of the octets are beyond ASCII: a sample tells whether they are worth counting.
+    sample = canonical[:: len(canonical) // _SAMPLE + 1]
+    if _beyond_ascii(sample) * 8 < len(sample) or len(canonical) + 2 * _beyond_ascii(canonical) <= in_base64:
         quoted = quoted_printable(lines)
         if len(quoted) <= in_base64:
             return "quoted-printable", quoted
     return "base64", base64_lines(canonical)
+
+
+def _beyond_ascii(data: bytes) -> int:
+    """Return how many octets are not ASCII; quoted, each takes two octets more."""
+    return len(data) - len(data.translate(None, _BEYOND_ASCII))
 
 
 def _stands_as_it_is(data: bytes) -> bool:
@@ -187,7 +198,7 @@ def file(attachment: Attachment, disposition: str) -> Part:
     )
     if attachment.content_id is not None:
         head += identifier("Content-ID", f"<{attachment.content_id}>")
-    return Part(head.encode("ascii"), base64_lines(attachment.content), "base64")
+    return Part(checked(head.encode("ascii")), base64_lines(attachment.content), "base64")
 
 
 def _disposition(disposition: str, filename: str) -> list[str]:

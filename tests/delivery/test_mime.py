@@ -383,9 +383,3 @@ def test_a_refusal_does_not_repeat_what_was_written():
 )
 def test_a_dot_at_the_start_of_a_line_is_doubled_and_a_lone_one_ends_the_message(message, wire):
     assert dot_stuff(message) == wire
-
-
-@pytest.mark.parametrize("message", [b"a\nb", b"a\rb", b"a\r\n\n", b"a\r", b"\n", b"\r\r\n", b"a\n\rb", b"\n.\r\n"])
-def test_a_bare_line_end_is_not_put_on_the_wire(message):
-    with pytest.raises(UnsendableMessage):
-        dot_stuff(message)

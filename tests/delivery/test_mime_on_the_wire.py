@@ -185,6 +185,8 @@ def test_random_mail_arrives_as_it_was_written(wire: Wire, claims: list[Claim]) 
         assert people_of(parsed, "To") == written(content.to)
         assert people_of(parsed, "Cc") == written(content.cc)
         assert people_of(parsed, "Reply-To") == written(content.reply_to)
+        assert not isinstance(content.text, bytes)
+        assert not isinstance(content.html, bytes)
         plain = text_of(parsed, "text/plain")
         # A 7bit text that is the whole message gains the end of its last line.
         assert plain in (with_crlf(content.text or ""), with_crlf(content.text or "") + "\r\n")

@@ -265,3 +265,36 @@ def test_a_control_or_separator_in_a_file_name_or_content_id_is_refused(unsafe):
 def test_what_is_no_content_id_is_refused(content_id):
     with pytest.raises(UnsendableMessage):
         parts.file(Attachment("a.pdf", "application/pdf", b"", content_id), "inline")
+
+
+@pytest.mark.parametrize("head", [b"a\nb", b"a\rb", b"a\r\n\n", b"a\r", b"\n", b"\r\r\n", b"a\n\rb", b"\n.\r\n"])
+def test_a_bare_line_end_in_a_header_is_not_put_on_the_wire(head):
+    with pytest.raises(UnsendableMessage, match="bare CR or LF"):
+        parts.checked(head)
+
+
+@pytest.mark.parametrize("lines", [b"a\r", b"\ra\n", b"a\r\n", b"a\r\r\nb"])
+def test_a_text_gets_its_cr_only_where_its_line_ends_are_made(lines):
+    with pytest.raises(UnsendableMessage, match="bare CR"):
+        parts.to_crlf(lines)
+
+
+@settings(deadline=None, max_examples=200)
+@given(body_text)
+def test_a_text_and_its_octets_give_the_same_part(text):
+    assert parts.text("plain", text.encode()) == parts.text("plain", text)
+
+
+@pytest.mark.parametrize("place", ["before", "behind", "every second line"])
+def test_the_shorter_encoding_is_found_wherever_the_dense_part_of_a_text_stands(place):
+    dense, thin = "漢字を書く" * 12, "only plain words here, and one é to keep it from being 7bit"
+    for share in range(41):
+        lines = [dense] * share + [thin] * (40 - share)
+        if place == "behind":
+            lines.reverse()
+        elif place == "every second line":
+            lines = [line for pair in zip(lines, reversed(lines), strict=True) for line in pair]
+        part = parts.text("plain", "\n".join(lines))
+        data = with_crlf("\n".join(lines)).encode()
+        both = {len(parts.base64_lines(data)), len(parts.quoted_printable(data.replace(b"\r", b"")))}
+        assert len(part.body) == min(both)

@@ -219,3 +219,13 @@ def test_a_frozen_message_is_its_content_to_one_recipient(relay: Relay, mail: Ma
     assert "hidden" not in message.as_string()
     assert isinstance(message, flask_mail.Message)
     assert (message.subject, message.body, message.html) == ("Hello", content.text, "<p>Hi</p>")
+
+
+def test_a_frozen_message_of_octets_is_the_same_as_one_of_text() -> None:
+    content = a_content(text="Grüße\n", html="<p>Grüße</p>\n")
+    octets = content._replace(text="Grüße\n".encode(), html="<p>Grüße</p>\n".encode())
+
+    message, other = (Message.of(each, "ann@example.org") for each in (octets, content))
+
+    assert message.as_bytes() == other.as_bytes()
+    assert (message.body, message.html) == ("Grüße\n", "<p>Grüße</p>\n")
