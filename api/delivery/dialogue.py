@@ -6,6 +6,7 @@ from time import monotonic
 
 from api.core.claim import Reply
 from api.delivery.channel import Broken, Channel
+from api.delivery.loop import current
 from api.delivery.relay import RelaySettings
 from api.delivery.reply import Garbled, Replies, readable
 from schemas.vocabulary import Phase
@@ -86,6 +87,17 @@ class Dialogue(SMTP):
                 raise self.channel.broken("connection lost: closed by the relay")
             self._replies.feed(data or b"")
         return self.last
+
+    def glance(self) -> bool:
+        """Let the other dialogues go on, then take in what has come; tell whether anything has. Raises Broken."""
+        task = current()
+        if task is not None:
+            task.loop.step_back(task)
+        data = self.channel.peek()
+        if data == b"":
+            raise self.channel.broken("connection lost: closed by the relay")
+        self._replies.feed(data or b"")
+        return data is not None
 
     def hear_accepted(self) -> bool:
         """Wait for a reply to the group that `begin` said; tell whether with it the whole group was accepted.

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
 _NEVER = float("inf")
+#: Times that tasks go on before it is looked what else has happened, however many could.
+_SPELL = 64
 
 
 class Task(greenlet):
@@ -63,7 +65,9 @@ class Loop:
         self._ready.extend((task, None) for task in tasks)
         try:
             while left:
-                while self._ready:
+                for _ in range(_SPELL):
+                    if not self._ready:
+                        break
                     left -= self._go_on(*self._ready.popleft())
                 if left:
                     self._turn()
@@ -90,6 +94,12 @@ class Loop:
             del self._waiting[task.descriptor]
             task.descriptor = None
         self._ready.append((task, thing))
+
+    def step_back(self, task: Task) -> None:
+        """Let all who can go on do so before this task, the present one."""
+        self._ready.append((task, None))
+        assert task.parent is not None  # noqa: S101 -- the loop's own thread began it
+        task.parent.switch()
 
     def wait(self, task: Task, descriptor: int, event: int, seconds: float) -> bool:
         """Let a task, the present one, wait for an event; tell whether it happened, errors counting for everything."""

@@ -29,6 +29,8 @@ QUICK = 0.5
 #: While a relay answers within this (seconds), another mail is made ready during the wait for it; of a slower one, the
 #: wait is long enough for somebody else to take that mail.
 AT_ONCE = 0.005
+#: Answers that are waited for, at most, before it is looked again whether the next one is there already.
+VAIN = 63
 #: No answer, and "bad sequence of commands": what a relay has to say that lost a part of a group.
 _NOT_UNDERSTOOD = (None, 503)
 
@@ -64,6 +66,8 @@ class Stream:
         self._shift = shift
         self._began = 0.0
         self._answer_took = 0.0
+        #: How many answers are waited for after the next vain look, and how many are still to be.
+        self._vain = self._waits = 0
         #: The mail whose envelope goes out, or went, with the present one's body.
         self._following: Parcel | None = None
         #: What goes out after that one, sealed already.
@@ -194,6 +198,8 @@ class Stream:
         written = monotonic()
         try:
             until = dialogue.channel.until()
+            if self._answer_took < AT_ONCE:
+                self._look(dialogue)
             reply = dialogue.hear(min(until, written + PATIENCE))
             if reply is None:
                 if self._following is not None:
@@ -204,6 +210,15 @@ class Stream:
             return reply
         finally:
             self._answer_took = monotonic() - written
+
+    def _look(self, dialogue: Dialogue) -> None:
+        """Take in the answer, without being told that it has come, where it comes as fast as others send a mail."""
+        if self._waits:
+            self._waits -= 1
+        elif dialogue.glance():
+            self._vain = 0
+        else:
+            self._waits, self._vain = self._vain, min(2 * self._vain + 1, VAIN)
 
     def _pack(self, claim: Claim | None) -> Parcel | None:
         """Seal a claim; one that cannot be put on the wire is reported, and the next one taken."""

@@ -80,6 +80,44 @@ def test_the_end_of_a_connection_ends_the_wait(pair: tuple[socket.socket, socket
     assert said == [True, b""]
 
 
+def test_who_steps_back_goes_on_after_all_who_can() -> None:
+    said: list[str] = []
+
+    def polite(loop: Loop) -> None:
+        said.append("comes")
+        loop.step_back(task())
+        said.append("goes on")
+
+    run(polite, lambda _: said.append("second"), lambda _: said.append("third"))
+
+    assert said == ["comes", "second", "third", "goes on"]
+
+
+def test_who_steps_back_again_and_again_keeps_nobody_from_what_they_wait_for(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = pair
+    said: list[object] = []
+
+    def polite(loop: Loop) -> None:
+        theirs.send(b"250")
+        while len(said) < 3:
+            loop.step_back(task())
+
+    def listen(loop: Loop) -> None:
+        said.append(loop.wait(task(), ours.fileno(), select.POLLIN, LONG))
+
+    def rest(loop: Loop) -> None:
+        said.append(loop.rest(task(), 0.01))
+
+    def ask(_: Loop) -> None:
+        said.append(away(lambda: "elsewhere"))
+
+    run(listen, rest, ask, polite)
+
+    assert sorted(map(str, said)) == ["None", "True", "elsewhere"]
+
+
 def test_what_blocks_is_called_elsewhere_while_others_go_on() -> None:
     free = threading.Event()
     said: list[object] = []
