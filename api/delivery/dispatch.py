@@ -25,7 +25,7 @@ from api.delivery.capture import Capture
 from api.delivery.circuit import Circuit
 from api.delivery.crew import Crew
 from api.delivery.house import House
-from api.delivery.sizing import Pace, Sizing
+from api.delivery.sizing import Pace, Sizing, Stock
 from api.delivery.smtp import mail
 
 log = logging.getLogger(__name__)
@@ -33,14 +33,11 @@ log = logging.getLogger(__name__)
 #: What a database in trouble raises: `transact` the first, a read the others.
 _TROUBLE = (Unavailable, DBAPIError, PoolTimeout)
 
-#: Claims held for each sender at least: the one under way, and one more so that it need not wait for the database.
-AHEAD = 2
-#: Claims held at most, however fast they go.
-MOST_AHEAD = 500
 #: Seconds between two looks at the table when nobody nudges: other processes accept mail too.
 POLL_SECONDS = 0.5
-#: Seconds that results and nudges are gathered while mail is under way, so that one transaction serves many.
-GATHER_SECONDS = 0.02
+#: Seconds that results and nudges are gathered while mail is under way, so that one transaction serves many; and looks
+#: in that time whether the senders run dry, who are not made to wait.
+GATHER_SECONDS, GATHER_LOOKS = 0.02, 4
 #: Seconds before the database is asked again after it failed.
 RETRY_SECONDS = 1.0
 
@@ -71,8 +68,7 @@ class Dispatcher:
         self._unsettled: list[Settlement] = []
         self._returned: list[Hold] = []
         self._capture = Capture()
-        self._ahead = self._settings.senders * AHEAD
-        self._more = False
+        self._stock = Stock(self._settings.senders)
         #: Claims whose commit was never answered.
         self._doubtful: list[Wanted] = []
         self._captured_at = float("-inf")
@@ -110,12 +106,18 @@ class Dispatcher:
             while not ends(idle):
                 self._wake.wait(pause)
                 if crew.open():
-                    time.sleep(GATHER_SECONDS)
+                    self._gather(crew)
                 idle, pause = self._turn(house, crew)
         finally:
             crew.stop(grace=self._settings.grace)
             self._leave(house, crew)
             journal.close()
+
+    def _gather(self, crew: Crew) -> None:
+        for _ in range(GATHER_LOOKS):
+            if self._stock.runs_dry(crew.waiting()):
+                return
+            time.sleep(GATHER_SECONDS / GATHER_LOOKS)
 
     def _enlist(self, ends: Callable[[bool], bool]) -> House | None:
         """Announce this dispatcher as soon as the database lets it; None if it is to end before that."""
@@ -156,13 +158,16 @@ class Dispatcher:
 
         What cannot be stored now is kept for the next time.
         """
+        self._stock.unclaimed()
         settlements, returned = crew.fetch()
         self._unsettled += settlements
         self._returned += returned
         waiting = crew.waiting()
         now, used = time.monotonic(), time.process_time()
         # A queue that is empty for a moment is not the end of the backlog.
-        crew.resize(self._sizing.observe(done=len(settlements), waiting=waiting or self._more, now=now, used=used))
+        crew.resize(
+            self._sizing.observe(done=len(settlements), waiting=waiting or self._stock.more, now=now, used=used)
+        )
         if not self._unsettled and not self._returned and not self._is_worth(wanted):
             return False
         late, claims = self._transact(wanted)
@@ -173,8 +178,7 @@ class Dispatcher:
         if wanted is not None:
             crew.take(claims)
             self._pace.spend(len(claims))
-            self._more = len(claims) == wanted.limit
-            self._adapt(full=self._more, waiting=waiting)
+            self._stock.claimed(len(claims), wanted.limit, waiting=waiting)
         return bool(claims)
 
     def _transact(self, wanted: Wanted | None) -> tuple[list[Settlement], list[Claim]]:
@@ -203,7 +207,7 @@ class Dispatcher:
 
     def _wanted(self, house: House, crew: Crew) -> Wanted | None:
         """Return what there is room for; None while nothing is to be claimed, or enough waits for the senders."""
-        if house.doubted or not self._circuit.is_up() or crew.waiting() > self._ahead // 2:
+        if house.doubted or not self._circuit.is_up() or crew.waiting() > self._stock.size // 2:
             return None
         room = self._pace.grant(self._room() - crew.open(), now=time.monotonic())
         if room <= 0:
@@ -212,7 +216,7 @@ class Dispatcher:
 
     def _is_worth(self, wanted: Wanted | None) -> bool:
         """Tell whether a transaction that does nothing but claim may find something."""
-        if wanted is None or self._more:  # after a full claim there is more, most likely
+        if wanted is None or self._stock.more:
             return wanted is not None
         # A read tells for less than a writing transaction.
         return outbox.is_due(db.session(), transport=wanted.transport, holder=wanted.holder)
@@ -233,14 +237,7 @@ class Dispatcher:
     def _room(self) -> int:
         """Return how many claims may be open: few while the relay is slow or has just come back."""
         allowed = self._circuit.allowed()
-        return self._ahead if allowed == self._settings.senders else allowed
-
-    def _adapt(self, *, full: bool, waiting: int) -> None:
-        """Hold more ahead while the senders run dry between two claims, and less when they do not."""
-        if full and waiting == 0:
-            self._ahead = min(MOST_AHEAD, self._ahead * 2)
-        elif not full:
-            self._ahead = max(self._settings.senders * AHEAD, self._ahead // 2)
+        return self._stock.size if allowed == self._settings.senders else allowed
 
     def _until_due(self, me: UUID) -> float:
         """Return the seconds to wait, at most a poll's; 0 if something fell due that may be sent."""

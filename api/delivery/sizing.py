@@ -1,4 +1,7 @@
-"""How many senders work at once, and how fast they may go: pure decisions, times and counts come in."""
+"""How many senders work at once, how much is claimed for them, and how fast they may go.
+
+Pure decisions: times and counts come in.
+"""
 
 #: Senders to begin with: a second one, so that one slow dialogue holds up nobody, and while it waits the other goes on.
 #: More gain nothing where the relay is near, and each may cost a second copy when the process is killed.
@@ -16,6 +19,11 @@ BUSY = 0.85
 HOLD, LONGEST_HOLD = 2.0, 60.0
 #: Seconds without anybody waiting after which the extra senders rest, and their connections grow old.
 IDLE = 5.0
+
+#: Claims held for each sender at least: the one under way, and one more so that it need not wait for the database.
+AHEAD = 2
+#: Claims held at most, however fast they go; and times as many are tried next while that is too few.
+MOST_AHEAD, SWELL = 500, 4
 
 
 class Sizing:
@@ -71,6 +79,34 @@ class Sizing:
         else:
             self._before = None
         return False
+
+
+class Stock:
+    """How many claims are held for the senders: more while they run dry between two claims, fewer when they do not."""
+
+    def __init__(self, senders: int) -> None:
+        self._least = senders * AHEAD
+        #: Claims held at most.
+        self.size = self._least
+        #: After a full claim there is more to be had, most likely.
+        self.more = False
+        self._was_filled = False
+
+    def claimed(self, count: int, limit: int, *, waiting: int) -> None:
+        """Note what the latest claim got of what it asked for, and how many others were waiting then."""
+        self.more = self._was_filled = count == limit
+        if self.more and waiting == 0:
+            self.size = min(MOST_AHEAD, self.size * SWELL)
+        elif not self.more:
+            self.size = max(self._least, self.size // 2)
+
+    def unclaimed(self) -> None:
+        """Note that nothing was asked for."""
+        self._was_filled = False
+
+    def runs_dry(self, waiting: int) -> bool:
+        """Tell whether nobody waits for a sender any more, and the next claim should not be put off."""
+        return self._was_filled and waiting == 0
 
 
 class Pace:

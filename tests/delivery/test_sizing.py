@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from api.delivery.sizing import GROWTH, HOLD, IDLE, LONGEST_HOLD, PERIOD, START, Pace, Sizing
+from api.delivery.sizing import AHEAD, GROWTH, HOLD, IDLE, LONGEST_HOLD, MOST_AHEAD, PERIOD, START, Pace, Sizing, Stock
 
 
 def run(sizing: Sizing, rate_of, *, periods: int, start: float = 0.0) -> list[int]:
@@ -100,3 +100,51 @@ def test_a_slow_pace_still_lets_single_messages_through():
     pace.spend(1)
     assert pace.grant(5, now=1.0) == 0
     assert pace.grant(5, now=2.0) == 1
+
+
+def test_more_is_claimed_ahead_while_the_senders_run_dry_between_two_claims():
+    stock = Stock(4)
+    sizes = [stock.size]
+    while stock.size < MOST_AHEAD:
+        stock.claimed(stock.size, stock.size, waiting=0)
+        sizes.append(stock.size)
+
+    assert sizes[0] == 4 * AHEAD
+    assert sizes == sorted(set(sizes))
+    assert len(sizes) < 6
+
+    stock.claimed(400, 400, waiting=100)
+    assert stock.size == MOST_AHEAD
+
+
+def test_less_is_claimed_ahead_when_there_is_no_more_but_never_too_little_for_the_senders():
+    stock = Stock(4)
+    for _ in range(9):
+        stock.claimed(stock.size, stock.size, waiting=0)
+    assert stock.more
+
+    sizes = []
+    for _ in range(9):
+        stock.claimed(stock.size - 1, stock.size, waiting=0)
+        sizes.append(stock.size)
+
+    assert not stock.more
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] == MOST_AHEAD // 2
+    assert sizes[-1] == 4 * AHEAD
+
+
+def test_the_next_claim_is_not_put_off_only_while_the_last_one_got_all_and_nobody_waits():
+    stock = Stock(4)
+    assert not stock.runs_dry(0)
+
+    stock.claimed(8, 8, waiting=0)
+    assert stock.runs_dry(0)
+    assert not stock.runs_dry(1)
+
+    stock.unclaimed()
+    assert not stock.runs_dry(0)
+    assert stock.more
+
+    stock.claimed(7, 8, waiting=0)
+    assert not stock.runs_dry(0)
