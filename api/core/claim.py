@@ -12,8 +12,7 @@ from uuid import UUID
 from schemas.vocabulary import Outcome, Phase
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """A mailbox: an ASCII addr-spec (RFC 5321, IDNA 2008 domain) and a display name in Unicode."""
 
     email: str

@@ -35,7 +35,7 @@ _OWNED_NAME = re.compile(
 _ATEXT = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]"
 _DOT_ATOM = rf"{_ATEXT}+(?:\.{_ATEXT}+)*"
 _ADDR_SPEC = re.compile(rf"{_DOT_ATOM}@{_DOT_ATOM}")
-_IDENTIFIER = re.compile(rf"<(?:{_ATEXT}|[.@])+>")
+_IDENTIFIER = re.compile(rf"<[.@{_ATEXT[1:]}+>")
 _PHRASE = re.compile(rf"{_ATEXT}+(?: {_ATEXT}+)*")
 
 #: RFC 2047 5 (3): what may stand for itself in every place, a display name included.

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from api.core.claim import Blame
@@ -88,7 +89,7 @@ def commands(dialogue: Dialogue, envelope: Envelope) -> bytes:
 
 def oversize(dialogue: Dialogue, envelope: Envelope) -> Verdict | None:
     """Return the verdict on a message that is larger than the relay announced to take."""
-    limit = _size_limit(dialogue)
+    limit = _size_limit(dialogue.esmtp_features.get("size", ""))
     return blame.oversized(envelope.size, limit) if limit is not None and envelope.size > limit else None
 
 
@@ -162,8 +163,8 @@ def withdraw(dialogue: Dialogue) -> None:
     dialogue.phase = phase
 
 
-def _size_limit(dialogue: Dialogue) -> int | None:
+@lru_cache(maxsize=16)
+def _size_limit(told: str) -> int | None:
     """Return how many octets the relay takes at most, if it said so; 0 means no limit (RFC 1870 section 4)."""
-    told = dialogue.esmtp_features.get("size", "")
     # RFC 1870 has at most 20 digits; Python refuses to read thousands.
     return int(told[:20]) or None if told.isascii() and told.isdigit() else None
