@@ -135,7 +135,7 @@ def expected_texts(content, message):
 
 def unnamed(people):
     """The same people, an empty name being none."""
-    return tuple(replace(person, name=person.name or None) for person in people)
+    return tuple(person._replace(name=person.name or None) for person in people)
 
 
 def mailboxes(message, name):
