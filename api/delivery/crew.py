@@ -224,6 +224,9 @@ class Hand:
         claim = self._crew.next(self._number)
         if claim is not None:
             self._held[claim.delivery_id.int] = claim
+            if self._unwritten is not None:
+                # Its envelope goes out first: until that is answered, a result must not be known to this process alone.
+                self._write(None)
         return claim
 
     def enter(self, claim: Claim) -> bool:

@@ -10,13 +10,15 @@ import pytest
 from flask import Flask
 
 from api.config import Settings
-from api.core.journal import Journal
+from api.core.journal import Journal, read
 from api.core.models import Notification
 from api.delivery.circuit import Circuit
 from api.delivery.crew import Crew
 from api.delivery.smtp import mail
 from schemas.vocabulary import Outcome
+from tests.relay import actions
 from tests.relay.process import Relay
+from tests.relay.script import Rule
 
 Accept = Callable[..., Notification]
 
@@ -46,3 +48,24 @@ def test_after_an_unforeseen_error_a_mail_that_was_let_into_data_may_be_through(
     assert outcomes == {inside.delivery_id: Outcome.UNKNOWN, odd.delivery_id: Outcome.DEFERRED}
     assert returned == []
     assert relay.messages() == []
+
+
+def test_while_the_next_envelope_is_not_answered_the_journal_knows_what_came_of_the_mail_before(
+    app: Flask, relay: Relay, accept: Accept, claim: Any, tmp_path: Path, until: Any
+) -> None:
+    relay.configure(pipelining=False)
+    relay.script(Rule("mail", actions.hang(), after=1))
+    accept(), accept()
+    first, second = claim()
+    journal = Journal(tmp_path / "journal")
+    crew = Crew(app, mail, size=1, circuit=Circuit(senders=1, first=1, longest=1), journal=journal, wake=lambda: None)
+    crew.vouch(math.inf)
+
+    crew.take([first, second])
+    until(lambda: read(tmp_path / "journal").settlements)
+
+    [known] = read(tmp_path / "journal").settlements
+    assert (known.hold.delivery_id, known.result.outcome) == (first.delivery_id, Outcome.SENT)
+    assert read(tmp_path / "journal").begun == ()
+    crew.stop(grace=0)
+    journal.close()
