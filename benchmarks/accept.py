@@ -266,7 +266,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure accepting.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
-    parser.add_argument("--backlog", type=int, default=60_000, help="mails that wait when draining begins")
+    parser.add_argument("--backlog", type=int, default=100_000, help="mails that wait when draining begins")
     parser.add_argument("--look", action="store_true", help="write nothing")
     given = parser.parse_args()
     lines = [*machine.described(peers=Path(sys.executable)), f"Clients: {'wrk' if load.WRK else 'benchmarks/load.py'}"]

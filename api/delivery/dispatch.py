@@ -25,7 +25,7 @@ from api.delivery.capture import Capture
 from api.delivery.circuit import Circuit
 from api.delivery.crew import Crew
 from api.delivery.house import House
-from api.delivery.sizing import Pace, Sizing, Stock
+from api.delivery.sizing import PERIOD, START, Pace, Sizing, Stock
 from api.delivery.smtp import mail
 
 log = logging.getLogger(__name__)
@@ -68,11 +68,13 @@ class Dispatcher:
         self._unsettled: list[Settlement] = []
         self._returned: list[Hold] = []
         self._capture = Capture()
-        self._stock = Stock(self._settings.senders)
+        # Requests go first there: mail takes longer to be sent and noted, and more of it is copied when that is killed.
+        shares = drive is Drive.THREAD
+        self._stock = Stock(self._settings.senders, shares=shares)
         #: Claims whose commit was never answered.
         self._doubtful: list[Wanted] = []
         self._captured_at = float("-inf")
-        self._sizing = Sizing(self._settings.senders)
+        self._sizing = Sizing(self._settings.senders, start=1 if shares else START)
         self._pace = Pace(self._settings.rate)
         #: A sentence while the dispatcher cannot do its work, for `/readyz`.
         self.trouble: str | None = None
@@ -145,7 +147,7 @@ class Dispatcher:
                 took = self._exchange(crew, self._wanted(house, crew)) or took
                 busy = took or self._is_busy(crew)
                 house.work(busy=busy)
-                pause = POLL_SECONDS if busy else self._until_due(house.me)
+                pause = self._until_due(house.me) if not busy else PERIOD if crew.waiting() else POLL_SECONDS
             self.trouble = None
         except _TROUBLE as error:
             self._stumble(error)

@@ -3,8 +3,8 @@
 Pure decisions: times and counts come in.
 """
 
-#: Senders to begin with: a second one, so that one slow dialogue holds up nobody, and while it waits the other goes on.
-#: More gain nothing where the relay is near, and each may cost a second copy when the process is killed.
+#: Senders to begin with: while one waits, the other goes on. More gain nothing where the relay is near, and each may
+#: cost a second copy when the process is killed.
 START = 2
 #: Times as many senders are tried next.
 GROWTH = 4
@@ -33,9 +33,10 @@ class Sizing:
     disturbed rate may mislead, so what did not pay is tried again soon, and ever later as long as it does not.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, start: int = START) -> None:
         self._most = most
-        self.size = min(START, most)
+        self._start = min(start, most)
+        self.size = self._start
         self._before: tuple[int, float] | None = None
         self._since: float | None = None
         self._done = 0
@@ -53,7 +54,7 @@ class Sizing:
         if waiting:
             self._busy_at = now
         elif now - self._busy_at > IDLE:
-            self.size, self._before, self._hold = min(START, self._most), None, HOLD
+            self.size, self._before, self._hold = self._start, None, HOLD
         if not waiting or self._since is None:
             self._measure(now, used)
         elif now <= self._since:
@@ -82,10 +83,14 @@ class Sizing:
 
 
 class Stock:
-    """How many claims are held for the senders: more while they run dry between two claims, fewer when they do not."""
+    """How many claims are held for the senders: more while they run dry between two claims, fewer when they do not.
 
-    def __init__(self, senders: int) -> None:
+    Who `shares` its process with others who have more of a hurry begins a backlog slowly.
+    """
+
+    def __init__(self, senders: int, *, shares: bool = False) -> None:
         self._least = senders * AHEAD
+        self._swell, self._hurries = (2, False) if shares else (SWELL, True)
         #: Claims held at most.
         self.size = self._least
         #: After a full claim there is more to be had, most likely.
@@ -96,7 +101,7 @@ class Stock:
         """Note what the latest claim got of what it asked for, and how many others were waiting then."""
         self.more = self._was_filled = count == limit
         if self.more and waiting == 0:
-            self.size = min(MOST_AHEAD, self.size * SWELL)
+            self.size = min(MOST_AHEAD, self.size * self._swell)
         elif not self.more:
             self.size = max(self._least, self.size // 2)
 
@@ -106,7 +111,7 @@ class Stock:
 
     def runs_dry(self, waiting: int) -> bool:
         """Tell whether nobody waits for a sender any more, and the next claim should not be put off."""
-        return self._was_filled and waiting == 0
+        return self._hurries and self._was_filled and waiting == 0
 
 
 class Pace:

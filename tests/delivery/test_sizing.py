@@ -148,3 +148,28 @@ def test_the_next_claim_is_not_put_off_only_while_the_last_one_got_all_and_nobod
 
     stock.claimed(7, 8, waiting=0)
     assert not stock.runs_dry(0)
+
+
+def test_who_shares_the_process_with_requests_begins_with_fewer_senders_and_as_many_in_the_end():
+    sizing = Sizing(32, start=1)
+
+    assert sizing.size == 1
+    assert run(sizing, lambda size: 50 * size, periods=8)[-1] == 32
+    assert sizing.observe(done=0, waiting=0, now=100.0 + IDLE) == 1
+
+
+def test_a_sender_that_is_held_up_gets_company_soon():
+    sizing = Sizing(4, start=1)
+    sizing.observe(done=0, waiting=1, now=0.0)
+
+    assert sizing.observe(done=0, waiting=1, now=PERIOD) == 4
+
+
+def test_who_shares_the_process_with_requests_claims_no_faster_for_running_dry():
+    stock, other = Stock(4, shares=True), Stock(4)
+    for each in (stock, other):
+        each.claimed(8, 8, waiting=0)
+
+    assert stock.size < other.size
+    assert not stock.runs_dry(0)
+    assert stock.more
