@@ -147,7 +147,9 @@ class Dispatcher:
                 took = self._exchange(crew, self._wanted(house, crew)) or took
                 busy = took or self._is_busy(crew)
                 house.work(busy=busy)
-                pause = self._until_due(house.me) if not busy else PERIOD if crew.waiting() else POLL_SECONDS
+                # Whoever waits may need one more sender.
+                under_way = PERIOD if crew.waiting() else POLL_SECONDS
+                pause = under_way if busy else self._until_due(house.me)
             self.trouble = None
         except _TROUBLE as error:
             self._stumble(error)
