@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID, SafeUUID
 
@@ -111,37 +112,32 @@ class Statement:
         return known
 
 
-class _Listed(FunctionElement[Any]):
-    """A table of what a JSON list holds: one function, under another name in each dialect."""
+class _Phrase(FunctionElement[Any]):
+    """A function of one argument, with another form in each dialect."""
+
+    inherit_cache = True
+    forms: Mapping[str, str]
+
+
+@compiles(_Phrase)
+def _in_its_form(element: _Phrase, compiler: SQLCompiler, **options: Any) -> str:
+    return element.forms[compiler.dialect.name].format(compiler.process(element.clauses, **options))
+
+
+class _Listed(_Phrase):
+    """A table of what a JSON list holds."""
 
     name = "listed"
     inherit_cache = True
+    forms = MappingProxyType({"sqlite": "json_each({})", "postgresql": "json_array_elements_text(CAST({} AS JSON))"})
 
 
-@compiles(_Listed, "sqlite")
-def _listed_by_sqlite(element: _Listed, compiler: SQLCompiler, **options: Any) -> str:
-    return f"json_each({compiler.process(element.clauses, **options)})"
+class _Octets(_Phrase):
+    """A text's octets; psycopg would get them as twice as many hexadecimal digits."""
 
-
-@compiles(_Listed, "postgresql")
-def _listed_by_postgresql(element: _Listed, compiler: SQLCompiler, **options: Any) -> str:
-    return f"json_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS JSON))"
-
-
-class _Octets(FunctionElement[Any]):
     name = "octets"
     inherit_cache = True
-
-
-@compiles(_Octets, "sqlite")
-def _octets_by_sqlite(element: _Octets, compiler: SQLCompiler, **options: Any) -> str:
-    return f"CAST({compiler.process(element.clauses, **options)} AS BLOB)"
-
-
-@compiles(_Octets, "postgresql")
-def _octets_by_postgresql(element: _Octets, compiler: SQLCompiler, **options: Any) -> str:
-    # Its octets would come as twice as many hexadecimal digits.
-    return compiler.process(element.clauses, **options)
+    forms = MappingProxyType({"sqlite": "CAST({} AS BLOB)", "postgresql": "{}"})
 
 
 def octets(column: ColumnExpressionArgument[Any]) -> ColumnElement[Any]:

@@ -82,10 +82,7 @@ class Dialogue(SMTP):
         while self._take() is None:
             if not self.channel.readable(until - monotonic()):
                 return None
-            data = self.channel.peek()
-            if data == b"":
-                raise self.channel.broken("connection lost: closed by the relay")
-            self._replies.feed(data or b"")
+            self._take_in()
         return self.last
 
     def glance(self) -> bool:
@@ -93,11 +90,7 @@ class Dialogue(SMTP):
         task = current()
         if task is not None:
             task.loop.step_back(task)
-        data = self.channel.peek()
-        if data == b"":
-            raise self.channel.broken("connection lost: closed by the relay")
-        self._replies.feed(data or b"")
-        return data is not None
+        return self._take_in()
 
     def hear_accepted(self) -> bool:
         """Wait for a reply to the group that `begin` said; tell whether with it the whole group was accepted.
@@ -157,6 +150,14 @@ class Dialogue(SMTP):
         if taken is not None:
             self.last = readable(*taken)
         return taken
+
+    def _take_in(self) -> bool:
+        """Take in what has arrived; tell whether anything has. Raises Broken when the connection is at its end."""
+        data = self.channel.peek()
+        if data == b"":
+            raise self.channel.broken("connection lost: closed by the relay")
+        self._replies.feed(data or b"")
+        return data is not None
 
     def _peek(self) -> None:
         """Take in what has arrived. Raises Broken when the connection is at its end and nothing came before."""

@@ -116,10 +116,10 @@ class Dispatcher:
             journal.close()
 
     def _gather(self, crew: Crew) -> None:
-        for _ in range(GATHER_LOOKS):
+        for _ in range(looks := GATHER_LOOKS if self._stock.hurries() else 1):
             if self._stock.runs_dry(crew.waiting()):
                 return
-            time.sleep(GATHER_SECONDS / GATHER_LOOKS)
+            time.sleep(GATHER_SECONDS / looks)
 
     def _enlist(self, ends: Callable[[bool], bool]) -> House | None:
         """Announce this dispatcher as soon as the database lets it; None if it is to end before that."""

@@ -22,8 +22,9 @@ IDLE = 5.0
 
 #: Claims held for each sender at least: the one under way, and one more so that it need not wait for the database.
 AHEAD = 2
-#: Claims held at most, however fast they go; and times as many are tried next while that is too few.
-MOST_AHEAD, SWELL = 500, 4
+#: Claims held at most, however fast they go; and times as many are tried next while that is too few, beside requests
+#: and else.
+MOST_AHEAD, SWELL_BESIDE, SWELL = 500, 2, 4
 
 
 class Sizing:
@@ -90,7 +91,7 @@ class Stock:
 
     def __init__(self, senders: int, *, shares: bool = False) -> None:
         self._least = senders * AHEAD
-        self._swell, self._hurries = (2, False) if shares else (SWELL, True)
+        self._shares = shares
         #: Claims held at most.
         self.size = self._least
         #: After a full claim there is more to be had, most likely.
@@ -101,7 +102,7 @@ class Stock:
         """Note what the latest claim got of what it asked for, and how many others were waiting then."""
         self.more = self._was_filled = count == limit
         if self.more and waiting == 0:
-            self.size = min(MOST_AHEAD, self.size * self._swell)
+            self.size = min(MOST_AHEAD, self.size * (SWELL_BESIDE if self._shares else SWELL))
         elif not self.more:
             self.size = max(self._least, self.size // 2)
 
@@ -111,7 +112,11 @@ class Stock:
 
     def runs_dry(self, waiting: int) -> bool:
         """Tell whether nobody waits for a sender any more, and the next claim should not be put off."""
-        return self._hurries and self._was_filled and waiting == 0
+        return self.hurries() and waiting == 0
+
+    def hurries(self) -> bool:
+        """Tell whether the next claim should come as soon as nobody waits for a sender."""
+        return self._was_filled and not self._shares
 
 
 class Pace:
